@@ -1,0 +1,3 @@
+//! The history service.
+
+fn main() {}

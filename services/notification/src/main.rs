@@ -1,0 +1,3 @@
+//! The notification service.
+
+fn main() {}

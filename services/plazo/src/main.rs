@@ -1,0 +1,3 @@
+//! The plazo command.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The ticketing service.
+
+fn main() {}

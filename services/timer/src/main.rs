@@ -1,0 +1,3 @@
+//! The timer service.
+
+fn main() {}
