@@ -1,0 +1,69 @@
+# `make` lists the targets. What a recipe needs beyond a line or two is in .config/scripts.
+
+# Base port and data folder of the cluster: make run PORT=7000 DATA=/tmp/other
+PORT ?=
+DATA ?= .plazo
+
+SHELL := bash
+# Queries are checked against services/*/.sqlx: building needs no database, whatever DATABASE_URL says.
+export SQLX_OFFLINE := true
+export PATH := $(CURDIR)/target/tools/venv/bin:$(PATH)
+
+scripts := .config/scripts
+step = @printf '\n== %s\n' "$(1)"
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint proto deny fmt sqlx audit setup setup-test
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "PORT=7000 sets the base port of run and demo, DATA=folder the data folder of run (default .plazo)."
+
+run: setup ## install what is missing, start the cluster, play the demo and keep serving (Ctrl-C ends it)
+	@cargo build --locked -p plazo
+	@exec cargo run --quiet --locked -p plazo -- up --demo $(if $(PORT),--port "$(PORT)") --data "$(DATA)"
+
+demo: ## play the demo against the cluster that `make run` started
+	@exec cargo run --quiet --locked -p plazo -- demo $(if $(PORT),--port "$(PORT)")
+
+test: lint ## all checks and tests, on private servers
+	$(call step,query data)
+	@$(scripts)/sqlx check
+	$(call step,examples in the documentation)
+	@cargo test --quiet --locked --workspace --doc
+	$(call step,tests)
+	@cargo build --locked --workspace --bins
+	@cargo nextest run --locked --workspace
+	$(call step,client in Python)
+	@$(scripts)/python-client
+
+lint: setup-test proto deny ## formatting, clippy without warnings, protos, licences and banned crates
+	$(call step,formatting)
+	@cargo fmt --all --check
+	$(call step,clippy)
+	@cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+
+proto: setup-test ## lint, format and breaking changes of the protos
+	$(call step,protos)
+	@$(scripts)/protos
+
+deny: setup-test
+	$(call step,licences and banned crates)
+	@cargo deny --locked --log-level error check bans licenses sources
+
+fmt: setup-test ## format Rust and protos
+	@cargo fmt --all
+	@target/tools/venv/bin/buf format --write proto
+
+sqlx: setup-test ## write the data of the checked queries anew, after a change of SQL or migrations
+	@$(scripts)/sqlx write
+
+audit: setup-test ## look for known vulnerabilities in the crates (needs the advisory database's network)
+	@cargo deny --locked check advisories
+
+setup:
+	@$(scripts)/setup run
+
+setup-test:
+	@$(scripts)/setup test
