@@ -3,15 +3,16 @@
 # The server keeps everything in one folder, which only its user can enter, and listens on a socket in it:
 # no port that could clash, no password. PostgreSQL refuses to run as root, so root drops to another user.
 
-# Prints the folder that holds the server's programs, or fails with what to do.
+# Prints the folder that holds the server's programs, or fails with what to do. PLAZO_PG_BIN chooses it, as it
+# does for `plazo up`.
 postgres_bin() {
     local candidate best="" command
     command=$(command -v initdb || true)
-    for candidate in "$(pg_config --bindir 2>/dev/null || true)" \
+    for candidate in "${PLAZO_PG_BIN:-}" "$(pg_config --bindir 2>/dev/null || true)" \
         "${command:+$(dirname "$command")}"; do
         if [ -n "$candidate" ] && [ -x "$candidate/initdb" ] && [ -x "$candidate/postgres" ]; then
             echo "$candidate"
-            return
+            return 0
         fi
     done
     for candidate in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
