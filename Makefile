@@ -27,13 +27,13 @@ run: setup ## install what is missing, start the cluster, play the demo and keep
 demo: ## play the demo against the cluster that `make run` started
 	@exec cargo run --quiet --locked -p plazo -- demo $(if $(PORT),--port "$(PORT)")
 
+# Tests across services start the built programs, which cargo would not build for them: hence --all-targets.
 test: lint ## all checks and tests, on private servers
 	$(call step,query data)
 	@$(scripts)/sqlx check
-	$(call step,examples in the documentation)
-	@cargo test --quiet --locked --workspace --doc
 	$(call step,tests)
-	@cargo build --locked --workspace --bins
+	@cargo build --locked --workspace --all-targets
+	@out=$$(cargo test --quiet --locked --workspace --doc 2>&1) || { printf '%s\n' "$$out"; exit 1; }
 	@cargo nextest run --locked --workspace
 	$(call step,client in Python)
 	@$(scripts)/python-client
