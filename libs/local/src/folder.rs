@@ -216,6 +216,7 @@ pub(crate) fn last_lines(text: &str) -> String {
 fn make_temporary_folder(parent: &Path) -> Result<PathBuf> {
     let folder = tempfile::Builder::new()
         .prefix("plazo-")
+        .permissions(fs::Permissions::from_mode(0o700))
         .tempdir_in(parent)
         .map_err(file_error("make a folder in", parent))?
         .keep();

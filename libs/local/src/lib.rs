@@ -5,8 +5,8 @@
 //! soon as the pipe closes. When the owner is root, the servers run as the account `postgres` or `nobody`, since
 //! PostgreSQL refuses root.
 //!
-//! The folder of a server holds `data`, `socket`, `server.log`, `server.pid` and `owner.lock`. The lock keeps a second
-//! owner out; a server left behind by an owner that is gone is ended by the next one.
+//! The folder of a server holds `data`, `socket`, `server.log`, `server.pid` and `owner.lock`. The lock keeps a
+//! second owner out; a server left behind by an owner that is gone is ended by the next one.
 //!
 //! ```no_run
 //! # async fn example() -> plazo_local::Result<()> {

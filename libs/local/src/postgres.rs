@@ -111,7 +111,8 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Starts a server, with a new cluster of databases if the folder holds none, and waits until it takes connections.
+    /// Starts a server, with a new cluster of databases if the folder holds none, and waits until it takes
+    /// connections.
     pub async fn start(options: PostgresOptions) -> Result<Self> {
         let folder = ServerFolder::prepare(&options.folder, SOCKET_NAME)?;
         let server = LocalServer::new(KIND, folder, options.stop_timeout).await?;
@@ -137,8 +138,8 @@ impl PostgresServer {
         format!("postgres://{POSTGRES_USER}@localhost:{PORT}/{name}?host={socket}&sslmode=disable")
     }
 
-    /// Makes an empty database unless there is one with this name. A name is 1 to 63 of `a-z`, `0-9` and `_`, and doesn't
-    /// begin with a digit.
+    /// Makes an empty database unless there is one with this name. A name is 1 to 63 of `a-z`, `0-9` and `_`, and
+    /// doesn't begin with a digit.
     pub async fn create_database(&self, name: &str) -> Result<()> {
         check_name(name)?;
         self.sql(
@@ -175,8 +176,8 @@ impl PostgresServer {
         Ok(())
     }
 
-    /// Runs a script of psql in a database, stops at its first error, and returns the rows, unaligned with `|` between the columns. For setting
-    /// up and looking on; programs connect to [`database_url`](Self::database_url).
+    /// Runs a script of psql in a database, stops at its first error, and returns the rows, unaligned with `|`
+    /// between the columns. For setting up and looking on; programs connect to [`database_url`](Self::database_url).
     pub async fn sql(&self, database: &str, script: &str) -> Result<String> {
         self.server.pid()?;
         let mut command = Command::new(&self.programs.psql);

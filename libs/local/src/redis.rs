@@ -38,8 +38,8 @@ pub struct RedisOptions {
     pub folder: DataFolder,
     /// Whether the server keeps an append-only file, synced every second; without it a restarted server is empty.
     pub append_only: bool,
-    /// Whether it also listens on a free TCP port of 127.0.0.1, without a password: for tests that put a proxy between, or
-    /// a replica beside.
+    /// Whether it also listens on a free TCP port of 127.0.0.1, without a password: for tests that put a proxy
+    /// between, or a replica beside.
     pub tcp: bool,
     /// More lines of `redis.conf`; they win over the ones made here.
     pub settings: Vec<String>,
@@ -94,9 +94,9 @@ impl RedisOptions {
     }
 }
 
-/// A Redis server that this process owns, reachable on a Unix socket that only its own account (and root) can open. It
-/// evicts nothing. It ends when this handle is dropped or the owner's process ends; [`stop`](Self::stop) ends it in order
-/// and waits for that.
+/// A Redis server that this process owns, reachable on a Unix socket that only its own account (and root) can open.
+/// It evicts nothing. It ends when this handle is dropped or the owner's process ends; [`stop`](Self::stop) ends it
+/// in order and waits for that.
 #[derive(Debug)]
 pub struct RedisServer {
     server: LocalServer,

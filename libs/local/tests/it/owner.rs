@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 use plazo_local::{PostgresOptions, PostgresServer, RedisOptions, RedisServer};
 
 use crate::{GONE_BOUND, children, is_alive, parent_of, scratch, wait_for};
@@ -111,7 +111,12 @@ async fn a_killed_owner_leaves_no_paused_server_behind() {
 async fn ctrl_c_ends_the_servers_in_order() {
     let scratch = scratch();
     let mut owner = Owner::start(Some(&scratch.path().join("data")));
-    // The terminal sends it to the whole process group.
+    // The terminal sends it to the whole process group, in which the servers must not be: they would end before the
+    // services that still write to them.
+    for pid in &owner.all {
+        let group = getpgid(Some(Pid::from_raw(*pid))).expect("a live process");
+        assert_ne!(group.as_raw().unsigned_abs(), owner.process.id());
+    }
     let group = Pid::from_raw(i32::try_from(owner.process.id()).expect("a process id"));
     killpg(group, Signal::SIGINT).expect("a live group");
     let status = owner.process.wait().expect("a child");

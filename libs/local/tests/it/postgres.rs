@@ -65,6 +65,14 @@ async fn committed_rows_survive_a_kill() {
         )
         .await
         .expect("a row");
+    // A busy session doesn't notice by itself that the server is gone, and would keep it from starting again.
+    let endless = server.sql("postgres", "DO $$ BEGIN LOOP END LOOP; END $$;");
+    let endless = tokio::time::timeout(Duration::from_millis(500), endless);
+    endless.await.expect_err("it never ends");
+    let busy =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active';";
+    let busy = server.sql("postgres", busy).await.expect("a count");
+    assert_eq!(busy, "1\n");
     let pid = server.pid().expect("running");
     let helpers = children(pid);
     assert!(!helpers.is_empty(), "PostgreSQL has processes of its own");
@@ -143,7 +151,7 @@ async fn only_the_owner_can_enter() {
 #[tokio::test]
 async fn a_folder_has_one_owner() {
     let scratch = scratch();
-    let options = || PostgresOptions::persistent(scratch.path().join("postgres"));
+    let options = || PostgresOptions::persistent(scratch.path().join("postgres")).durable(false);
     let first = PostgresServer::start(options()).await.expect("starts");
     let error = PostgresServer::start(options())
         .await
@@ -198,7 +206,7 @@ async fn an_unreachable_folder_is_named() {
 async fn a_long_path_gets_a_short_socket() {
     let scratch = scratch();
     let folder = scratch.path().join("x".repeat(SOCKET_PATH_BYTES_MAX));
-    let server = PostgresServer::start(PostgresOptions::persistent(&folder))
+    let server = PostgresServer::start(PostgresOptions::persistent(&folder).durable(false))
         .await
         .expect("starts");
     let socket_folder = server.socket_folder().to_owned();
@@ -207,6 +215,8 @@ async fn a_long_path_gets_a_short_socket() {
         server.sql("postgres", "SELECT 1;").await.expect("answers"),
         "1\n"
     );
+    let mode = fs::metadata(&socket_folder).expect("exists").mode() & 0o777;
+    assert_eq!(mode, 0o700, "nobody else can connect");
     let data = server.data_folder();
     drop(server);
     wait_for("the socket's folder is removed", GONE_BOUND, || {
