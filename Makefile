@@ -42,7 +42,7 @@ lint: setup-test proto deny ## formatting, clippy without warnings, protos, lice
 	$(call step,formatting)
 	@cargo fmt --all --check
 	$(call step,clippy)
-	@cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
 
 proto: setup-test ## lint, format and breaking changes of the protos
 	$(call step,protos)
