@@ -157,6 +157,8 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const VALUES: TemplateValues<'static> = TemplateValues {
@@ -254,6 +256,43 @@ mod tests {
             (-5, "0 s"),
         ] {
             assert_eq!(write_time_left(millis), expected);
+        }
+    }
+
+    /// Texts that are mostly braces and names.
+    fn any_text() -> impl Strategy<Value = String> {
+        const PARTS: [&str; 9] = [
+            "{",
+            "}",
+            "{{",
+            "}}",
+            "contact_name",
+            "time_left",
+            "a",
+            "é",
+            " ",
+        ];
+        proptest::collection::vec(proptest::sample::select(&PARTS[..]), 0..30)
+            .prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_read_or_refused(text in any_text()) {
+            let values = TemplateValues { contact_name: "", time_left_ms: 0 };
+            match Template::parse(&text, &Placeholder::ALL) {
+                Ok(template) => prop_assert!(template.render(&values).len() <= text.len()),
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
+            }
+        }
+
+        #[test]
+        fn any_text_can_be_written_literally(text in any_text()) {
+            let escaped = text.replace("{{", "{{{{");
+            let template = Template::parse(&escaped, &[]).expect("nothing to insert");
+            prop_assert_eq!(template.render(&VALUES), text);
         }
     }
 }

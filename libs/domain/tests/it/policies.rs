@@ -3,6 +3,7 @@
 use plazo_domain::{
     ClosingNote, InactivityPolicy, TimeUnit, TimeValue, Violation, Warning, check_note, check_tags,
 };
+use proptest::prelude::*;
 
 use crate::support::{EXAMPLE, Times, seconds};
 
@@ -183,6 +184,21 @@ fn images_must_be_https_urls() {
         &format!("https://example.com/{}", "a".repeat(2_028)),
     ] {
         assert_eq!(refused_url(url), Vec::<String>::new(), "{url:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_url_is_accepted_or_refused_for_its_field(
+        parts in proptest::collection::vec(
+            proptest::sample::select(&["https://", "[", "]", ":", "::1", "/", "@", ".", "a", "é", "1"][..]),
+            0..10,
+        )
+    ) {
+        let fields = refused_url(&parts.concat());
+        prop_assert!(fields.iter().all(|field| field == "policy.warning.image_url"));
     }
 }
 
