@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status, TimeoutExpired};
+use tonic::{Code, Status, TimeoutExpired};
 use tower::Service;
 
 use crate::actor::Actor;
@@ -21,6 +21,7 @@ use crate::{status, telemetry};
 
 pub use retry::{Retry, RetryBudget};
 
+const GRPC_TIMEOUT: &str = "grpc-timeout";
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
@@ -96,18 +97,10 @@ impl Service<http::Request<Body>> for ServiceChannel {
     }
 }
 
-const GRPC_TIMEOUT: &str = "grpc-timeout";
-
+/// In milliseconds: eight digits, the most that the protocol allows, are a day.
 fn timeout_value(timeout: Duration) -> HeaderValue {
-    let mut request = Request::new(());
-    request.set_timeout(timeout);
-    let value = request
-        .metadata()
-        .get(GRPC_TIMEOUT)
-        .map(|value| value.as_encoded_bytes().to_vec());
-    value
-        .and_then(|bytes| HeaderValue::from_bytes(&bytes).ok())
-        .unwrap_or_else(|| HeaderValue::from_static("5S"))
+    let timeout_ms = timeout.as_millis().clamp(1, 99_999_999);
+    HeaderValue::try_from(format!("{timeout_ms}m")).unwrap_or(HeaderValue::from_static("1S"))
 }
 
 /// Errors of the channel itself; what the server says comes as a response.

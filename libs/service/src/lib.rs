@@ -136,6 +136,7 @@ pub mod client;
 pub mod config;
 pub mod deadline;
 pub mod metrics;
+pub mod paging;
 pub mod process;
 pub mod redacted;
 pub mod server;

@@ -43,7 +43,10 @@ pub fn decode_page_token<const N: usize>(
     }
     read_token(filter, token).map(Some).ok_or_else(|| {
         let mut violations = FieldViolations::new();
-        violations.add("page_token", "is not the next_page_token of a page with the same filter");
+        violations.add(
+            "page_token",
+            "is not the next_page_token of a page with the same filter",
+        );
         invalid_with("PAGE_TOKEN_INVALID", violations)
     })
 }
@@ -68,9 +71,13 @@ fn read_token<const N: usize>(filter: &[u8], token: &str) -> Option<[i64; N]> {
 /// FNV-1a. It tells mistakes, not forgeries: a cursor only says where to go on among what the actor may see.
 fn checksum(filter: &[u8], cursor: &[i64]) -> u64 {
     let cursor_bytes = cursor.iter().flat_map(|value| value.to_be_bytes());
-    filter.iter().copied().chain(cursor_bytes).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    filter
+        .iter()
+        .copied()
+        .chain(cursor_bytes)
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
 }
 
 #[cfg(test)]
@@ -87,15 +94,31 @@ mod tests {
         );
         let error = decode_page_token::<2>(b"bot 8", &token).expect_err("another filter");
         assert_eq!(reason_of(&error).as_deref(), Some("PAGE_TOKEN_INVALID"));
-        assert!(decode_page_token::<1>(b"bot 7", &token).is_err(), "another list's token");
-        assert_eq!(decode_page_token::<2>(b"bot 7", "").expect("the first page"), None);
+        assert!(
+            decode_page_token::<1>(b"bot 7", &token).is_err(),
+            "another list's token"
+        );
+        assert_eq!(
+            decode_page_token::<2>(b"bot 7", "").expect("the first page"),
+            None
+        );
     }
 
     #[test]
     fn nonsense_is_refused() {
         let token = encode_page_token(b"", [42]);
-        for nonsense in ["x", "%%%", "AAAA", &token[1..], &format!("{token}A"), &"A".repeat(10_000)] {
-            assert!(decode_page_token::<1>(b"", nonsense).is_err(), "{nonsense:.20}");
+        for nonsense in [
+            "x",
+            "%%%",
+            "AAAA",
+            &token[1..],
+            &format!("{token}A"),
+            &"A".repeat(10_000),
+        ] {
+            assert!(
+                decode_page_token::<1>(b"", nonsense).is_err(),
+                "{nonsense:.20}"
+            );
         }
     }
 
@@ -103,7 +126,10 @@ mod tests {
     fn sizes_are_capped() {
         assert_eq!(page_size(0, 50).expect("default"), 50);
         assert_eq!(page_size(7, 50).expect("as asked"), 7);
-        assert_eq!(page_size(i32::MAX, 50).expect("capped"), i64::from(MAX_PAGE_SIZE));
+        assert_eq!(
+            page_size(i32::MAX, 50).expect("capped"),
+            i64::from(MAX_PAGE_SIZE)
+        );
         assert!(page_size(-1, 50).is_err());
     }
 }

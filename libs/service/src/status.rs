@@ -100,6 +100,12 @@ pub fn already_exists(reason: &str, description: &str) -> Status {
     with_reason(Code::AlreadyExists, reason, description)
 }
 
+/// ALREADY_EXISTS with metadata in the `ErrorInfo`, such as the id of what exists.
+pub fn already_exists_with(reason: &str, description: &str, metadata: &[(&str, &str)]) -> Status {
+    let details = error_info(reason, metadata);
+    Status::with_error_details(Code::AlreadyExists, description, details)
+}
+
 /// FAILED_PRECONDITION: the same call fails again until something else changes. `subject` is what
 /// stands in the way (`ticket/7`).
 pub fn failed_precondition(reason: &str, subject: &str, description: &str) -> Status {

@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn timeouts_are_read_as_the_protocol_writes_them() {
         for (text, expected) in [
-            ("1H", Some(Duration::from_secs(3_600))),
-            ("2M", Some(Duration::from_secs(120))),
+            ("1H", Some(Duration::from_hours(1))),
+            ("2M", Some(Duration::from_mins(2))),
             ("3S", Some(Duration::from_secs(3))),
             ("250m", Some(Duration::from_millis(250))),
             ("7u", Some(Duration::from_micros(7))),
