@@ -46,12 +46,12 @@ fn when_up(at: Timestamp, outage: Option<(i64, i64)>) -> Timestamp {
 /// Plays the events, in order, and lets the timer look when it has a reason to. At one instant an event
 /// comes before an acceptance, and that before a look.
 fn play(times: Times, events: &[(i64, Event)], outages: Outages) -> Vec<Effect> {
-    const SECONDS: i64 = 1_000;
+    const MAX_STEPS: usize = 1_000;
     let mut desk = Desk::new(times.policy());
     let mut effects = Vec::new();
     let mut events = events.iter().copied().peekable();
     let mut acceptance: Option<(i32, Timestamp)> = None;
-    loop {
+    for _ in 0..MAX_STEPS {
         let event_at = events.peek().map(|(at, _)| at_s(*at));
         let acceptance_at = acceptance.map(|(_, at)| at);
         let look_at = desk.reminder_at().map(|at| when_up(at, outages.everything));
@@ -62,7 +62,6 @@ fn play(times: Times, events: &[(i64, Event)], outages: Outages) -> Vec<Effect> 
         else {
             return effects;
         };
-        assert!(now < at_s(10 * SECONDS), "it goes on for ever: {effects:?}");
         let second = now.as_second() - at_s(0).as_second();
 
         if event_at == Some(now) {
@@ -100,6 +99,7 @@ fn play(times: Times, events: &[(i64, Event)], outages: Outages) -> Vec<Effect> 
             }
         }
     }
+    panic!("it goes on for ever: {effects:?}");
 }
 
 const NO_OUTAGE: Outages = Outages {
