@@ -1,3 +1,17 @@
-//! The history service.
+//! The history service as a process of its own.
 
-fn main() {}
+use std::process::ExitCode;
+
+use plazo_history::{App, Config};
+use plazo_service::{Listeners, run_main};
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    run_main(run)
+}
+
+async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let listeners = Listeners::bind(&config.server).await?;
+    App::build(config, listeners).await?.run(shutdown).await?;
+    Ok(())
+}

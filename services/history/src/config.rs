@@ -1,0 +1,179 @@
+//! The configuration of the history service. `config.default.toml` describes each key.
+
+use std::time::Duration;
+
+use plazo_service::{ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig};
+use serde::Deserialize;
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the service listens, and the limits of what it takes.
+    pub server: ServerConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// The service's own database.
+    pub database: DatabaseConfig,
+    /// How to reach ticketing, whose feed is consumed.
+    pub ticketing: ClientConfig,
+    /// How the feed is consumed.
+    pub feed: FeedConfig,
+}
+
+/// The section `[database]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// A `postgres://` URL.
+    pub url: String,
+    /// Whether the service brings the schema up to date when it starts.
+    pub migrate: bool,
+    /// Connections for requests.
+    pub read_connections: u32,
+    /// Connections for applying the feed.
+    pub projection_connections: u32,
+    /// How long a connection is waited for, in milliseconds.
+    pub acquire_timeout_ms: u64,
+    /// The longest statement of a request, in milliseconds.
+    pub read_statement_timeout_ms: u64,
+    /// The longest statement of the projection, in milliseconds.
+    pub projection_statement_timeout_ms: u64,
+    /// How long to wait for the lock on the feed's position, in milliseconds.
+    pub lock_timeout_ms: u64,
+    /// Idle connections are closed after so long, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Connections are replaced at this age, in milliseconds.
+    pub max_lifetime_ms: u64,
+}
+
+/// The section `[feed]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedConfig {
+    /// The wait before the stream is first opened again, in milliseconds; it doubles from there.
+    pub first_backoff_ms: u64,
+    /// The longest wait before the stream is opened again, in milliseconds.
+    pub max_backoff_ms: u64,
+    /// A stream that has sent nothing for so long is opened again, in milliseconds.
+    pub silence_limit_ms: u64,
+    /// How long the position must rest before a replica that was overtaken goes on, in milliseconds.
+    pub standby_ms: u64,
+}
+
+impl ServiceConfig for Config {
+    const NAME: &'static str = "history";
+    const DEFAULTS: &'static str = include_str!("../config.default.toml");
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.server.validate("server")?;
+        self.ticketing.validate("ticketing")?;
+        self.database.validate()?;
+        self.feed.validate()
+    }
+}
+
+impl DatabaseConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        for (key, value) in [
+            (
+                "database.read_connections",
+                u64::from(self.read_connections),
+            ),
+            (
+                "database.projection_connections",
+                u64::from(self.projection_connections),
+            ),
+            ("database.acquire_timeout_ms", self.acquire_timeout_ms),
+            (
+                "database.read_statement_timeout_ms",
+                self.read_statement_timeout_ms,
+            ),
+            (
+                "database.projection_statement_timeout_ms",
+                self.projection_statement_timeout_ms,
+            ),
+            ("database.lock_timeout_ms", self.lock_timeout_ms),
+            ("database.idle_timeout_ms", self.idle_timeout_ms),
+            ("database.max_lifetime_ms", self.max_lifetime_ms),
+        ] {
+            above_zero(key, value)?;
+        }
+        Ok(())
+    }
+}
+
+impl FeedConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        above_zero("feed.first_backoff_ms", self.first_backoff_ms)?;
+        above_zero("feed.silence_limit_ms", self.silence_limit_ms)?;
+        above_zero("feed.standby_ms", self.standby_ms)?;
+        if self.first_backoff_ms > self.max_backoff_ms {
+            let problem = "must not be above feed.max_backoff_ms";
+            return Err(ConfigError::value("feed.first_backoff_ms", problem));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn first_backoff(&self) -> Duration {
+        Duration::from_millis(self.first_backoff_ms)
+    }
+
+    pub(crate) fn max_backoff(&self) -> Duration {
+        Duration::from_millis(self.max_backoff_ms)
+    }
+
+    pub(crate) fn silence_limit(&self) -> Duration {
+        Duration::from_millis(self.silence_limit_ms)
+    }
+
+    pub(crate) fn standby(&self) -> Duration {
+        Duration::from_millis(self.standby_ms)
+    }
+}
+
+fn above_zero(key: &str, value: u64) -> Result<(), ConfigError> {
+    if value == 0 {
+        Err(ConfigError::value(key, "must be above zero"))
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plazo_service::config::{ConfigSources, load};
+
+    use super::*;
+
+    #[test]
+    fn the_default_file_is_whole_and_valid() {
+        let config: Config = load(&ConfigSources::default()).expect("the defaults are valid");
+        assert_eq!(config.feed.first_backoff(), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_key() {
+        for (variable, key) in [
+            (
+                "PLAZO_HISTORY__FEED__FIRST_BACKOFF_MS",
+                "feed.first_backoff_ms",
+            ),
+            (
+                "PLAZO_HISTORY__DATABASE__READ_CONNECTIONS",
+                "database.read_connections",
+            ),
+        ] {
+            let mut sources = ConfigSources::default();
+            sources
+                .environment
+                .insert(variable.to_owned(), "0".to_owned());
+            let error = load::<Config>(&sources).expect_err("zero is no use");
+            assert!(error.to_string().starts_with(key), "{error}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Persistence. Knows PostgreSQL and the model; nothing of gRPC.
+
+mod migrate;
+mod projection;
+mod read;
+mod row;
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use crate::config::DatabaseConfig;
+
+pub(crate) use migrate::{SchemaError, prepare_schema};
+pub(crate) use projection::{Applied, ApplyError, ProjectionStore};
+pub(crate) use read::{BotFilter, ClosedFilter, ReadStore};
+
+/// The pools of the service: the projection has its own, so that many requests can't hold it up, nor it them.
+pub(crate) struct Pools {
+    pub(crate) read: PgPool,
+    pub(crate) projection: PgPool,
+}
+
+impl Pools {
+    /// Pools that connect when they are first used. Fails on a URL that is none.
+    pub(crate) fn new(config: &DatabaseConfig) -> Result<Self, sqlx::Error> {
+        let options: PgConnectOptions = config.url.parse()?;
+        let options = options.application_name("plazo-history");
+        let with_timeout = |statement_timeout_ms: u64| {
+            options.clone().options([
+                ("statement_timeout", statement_timeout_ms.to_string()),
+                ("lock_timeout", config.lock_timeout_ms.to_string()),
+                // A replica that hangs in the middle of a batch must not hold the position for ever.
+                (
+                    "idle_in_transaction_session_timeout",
+                    config.lock_timeout_ms.to_string(),
+                ),
+            ])
+        };
+        let pool = |connections: u32, options: PgConnectOptions| {
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .min_connections(0)
+                .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+                .idle_timeout(Duration::from_millis(config.idle_timeout_ms))
+                .max_lifetime(Duration::from_millis(config.max_lifetime_ms))
+                .connect_lazy_with(options)
+        };
+        Ok(Self {
+            read: pool(
+                config.read_connections,
+                with_timeout(config.read_statement_timeout_ms),
+            ),
+            projection: pool(
+                config.projection_connections,
+                with_timeout(config.projection_statement_timeout_ms),
+            ),
+        })
+    }
+
+    /// Closes the connections when their work is done.
+    pub(crate) async fn close(self) {
+        self.read.close().await;
+        self.projection.close().await;
+    }
+}

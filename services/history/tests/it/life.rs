@@ -1,0 +1,152 @@
+//! What becomes of a ticket's events.
+
+use plazo_proto::common::v1::Author;
+use plazo_proto::history::v1::ConversationEntryKind;
+use plazo_proto::notification::v1::ActiveMessageKind;
+use plazo_proto::ticketing::v1::ticket_event::Payload;
+use plazo_proto::ticketing::v1::{
+    CloseSource, MessageKind, StageFired, TicketAssigned, TicketReopened, TicketState,
+};
+
+use crate::events::{AGENT, CUSTOMER, SYSTEM, Writer, contact, second};
+use crate::feed::Feed;
+use crate::running::{Running, viewer};
+
+#[tokio::test]
+async fn the_life_of_a_ticket_is_projected() {
+    let feed = Feed::start().await;
+    let history = Running::fresh(&feed).await;
+    let mut ticket = Writer::new(1, 3, 7);
+    let assigned = Payload::Assigned(TicketAssigned {
+        agent_id: 12,
+        previous_agent_id: 0,
+    });
+    feed.send(vec![
+        ticket.opened(0),
+        ticket.written(CUSTOMER, MessageKind::Chat, "hello?"),
+        ticket.event(AGENT, Some(assigned)),
+        ticket.written(AGENT, MessageKind::Chat, "hello!"),
+        ticket.written(AGENT, MessageKind::Note, "seems upset"),
+        ticket.event(SYSTEM, Some(Payload::StageFired(StageFired::default()))),
+    ]);
+    feed.send(vec![
+        ticket.requested(ActiveMessageKind::Warning, "still there?"),
+        // A payload of a later version.
+        ticket.event(SYSTEM, None),
+        ticket.closed(),
+        ticket.requested(ActiveMessageKind::ClosingText, "goodbye"),
+    ]);
+
+    let known = history.ticket_at(&viewer(1), 7, 10).await;
+    assert_eq!(
+        (
+            known.ticket_id,
+            known.bot_id,
+            known.queue_id,
+            known.agent_id
+        ),
+        (7, 3, 2, 12)
+    );
+    assert_eq!(known.contact, Some(contact()));
+    assert_eq!(known.state(), TicketState::Closed);
+    assert_eq!(known.open_time, Some(second(1)));
+    assert_eq!(known.previous_ticket_id, 4);
+    assert_eq!(known.tags, ["silent", "vip"]);
+    assert_eq!(
+        (known.customer_message_count, known.agent_message_count),
+        (1, 1)
+    );
+    assert_eq!((known.reopen_count, known.ticket_seq), (0, 10));
+    let closure = known.closure.expect("it is closed");
+    assert_eq!(closure.close_time, Some(second(9)));
+    assert_eq!(closure.source(), CloseSource::CustomerInactivity);
+    assert_eq!(
+        (closure.author, closure.exit_route.as_str()),
+        (Some(SYSTEM), "goodbye")
+    );
+    let note = closure.note.expect("a note was left");
+    assert_eq!(
+        (note.category.as_str(), note.summary.as_str()),
+        ("billing", "paid")
+    );
+
+    let entries = history.conversation(&viewer(1), 7).await;
+    let told: Vec<(ConversationEntryKind, Option<Author>, String, i64)> = entries
+        .iter()
+        .map(|entry| {
+            let message = entry.message.clone().expect("an entry has a message");
+            (
+                entry.kind(),
+                message.author,
+                message.text,
+                message.ticket_seq,
+            )
+        })
+        .collect();
+    let (chat, note) = (ConversationEntryKind::Chat, ConversationEntryKind::Note);
+    let (warning, closing) = (
+        ConversationEntryKind::Warning,
+        ConversationEntryKind::ClosingText,
+    );
+    assert_eq!(
+        told,
+        [
+            (chat, Some(CUSTOMER), "hello?".to_owned(), 2),
+            (chat, Some(AGENT), "hello!".to_owned(), 4),
+            (note, Some(AGENT), "seems upset".to_owned(), 5),
+            (warning, Some(SYSTEM), "still there?".to_owned(), 7),
+            (closing, Some(SYSTEM), "goodbye".to_owned(), 10),
+        ]
+    );
+    let first = entries[0].message.clone().expect("an entry has a message");
+    assert_eq!((first.message_id, first.ticket_id), (7_002, 7));
+    assert_eq!(
+        (first.record_time, first.channel_time),
+        (Some(second(2)), Some(second(1)))
+    );
+    assert_eq!(
+        first.attachment_urls,
+        ["https://example.com/a", "https://example.com/b"]
+    );
+    assert_eq!(
+        entries[1].message.clone().expect("as above").channel_time,
+        None
+    );
+    history.stop().await;
+}
+
+#[tokio::test]
+async fn reopenings_are_counted_across_batches() {
+    let feed = Feed::start().await;
+    let history = Running::fresh(&feed).await;
+    let mut ticket = Writer::new(1, 3, 7);
+    feed.send(vec![ticket.opened(12), ticket.closed()]);
+    // The customer's message opens it again.
+    feed.send(vec![ticket.written(
+        CUSTOMER,
+        MessageKind::Chat,
+        "one more thing",
+    )]);
+    let open = history.ticket_at(&viewer(1), 7, 3).await;
+    assert_eq!((open.state(), open.reopen_count), (TicketState::Open, 1));
+    assert_eq!(open.closure, None);
+
+    feed.send(vec![ticket.closed()]);
+    let reopened = TicketReopened {
+        state: TicketState::Waiting.into(),
+        agent_id: 0,
+    };
+    feed.send(vec![
+        ticket.event(AGENT, Some(Payload::Reopened(reopened))),
+        ticket.closed(),
+    ]);
+    let closed = history.ticket_at(&viewer(1), 7, 6).await;
+    assert_eq!(
+        (closed.state(), closed.reopen_count),
+        (TicketState::Closed, 2)
+    );
+    assert_eq!(
+        closed.closure.expect("it is closed").close_time,
+        Some(second(6))
+    );
+}

@@ -1,0 +1,10 @@
+//! The history service on a real PostgreSQL, following a scripted feed over a real socket.
+
+mod access;
+mod events;
+mod feed;
+mod life;
+mod paging;
+mod projection;
+mod running;
+mod schema;
