@@ -1,1 +1,24 @@
-//! notification
+//! The notification service: takes active messages, sends them, and tells ticketing what became of them.
+//!
+//! README.md says what it does, how it is configured, and what a webhook looks like. [`App`] is the whole
+//! service; `main.rs` runs it alone, and `plazo up` together with the others.
+
+mod accepting;
+mod app;
+mod backoff;
+pub mod config;
+mod error;
+mod fault;
+mod feed;
+mod grpc;
+mod housekeeping;
+mod message;
+mod metrics;
+mod reporting;
+mod sending;
+mod store;
+
+pub use app::{App, AppError};
+pub use config::Config;
+pub use sending::WebhookClientError;
+pub use store::schema::SchemaError;

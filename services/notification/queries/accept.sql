@@ -1,0 +1,45 @@
+-- Stores new messages with a report of each, and returns them. A message whose key is taken is left out:
+-- see known_messages.sql. The rows come sorted by tenant and key, so that two batches with the same keys
+-- wait for each other in one order.
+--
+-- A message that came by a call (no requested_seq) is held for $14 seconds if it is a warning: the feed may still
+-- have an answer of the customer to show. One from the feed is due at once.
+WITH input AS (
+    SELECT *
+    FROM unnest(
+        $1::bigint[], $2::text[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::smallint[],
+        $8::text[], $9::bigint[], $10::text[], $11::text[], $12::timestamptz[], $13::bigint[]
+    ) AS u (
+        tenant_id, idempotency_key, kind, bot_id, ticket_id, contact_id, channel,
+        recipient_address, channel_account_id, body_text, image_url, last_customer_message_at, requested_seq
+    )
+), now AS (
+    SELECT clock_timestamp() AS at
+), accepted AS (
+    INSERT INTO active_messages (
+        tenant_id, idempotency_key, kind, bot_id, ticket_id, contact_id, channel,
+        recipient_address, channel_account_id, body_text, image_url, last_customer_message_at, requested_seq,
+        accepted_at, state_at, next_attempt_at
+    )
+    SELECT
+        i.tenant_id, i.idempotency_key, i.kind, i.bot_id, i.ticket_id, i.contact_id, i.channel,
+        i.recipient_address, i.channel_account_id, i.body_text, i.image_url, i.last_customer_message_at,
+        i.requested_seq,
+        now.at, now.at,
+        CASE
+            WHEN i.kind = 1 AND i.requested_seq IS NULL THEN now.at + make_interval(secs => $14)
+            ELSE now.at
+        END
+    FROM input AS i, now
+    ORDER BY i.tenant_id, i.idempotency_key
+    ON CONFLICT (tenant_id, idempotency_key) DO NOTHING
+    RETURNING tenant_id, message_id, idempotency_key, ticket_id, accepted_at
+), reported AS (
+    INSERT INTO state_reports (tenant_id, ticket_id, idempotency_key, state, state_at, failure_reason)
+    SELECT tenant_id, ticket_id, idempotency_key, 1, accepted_at, ''
+    FROM accepted
+    WHERE ticket_id > 0
+)
+SELECT tenant_id AS "tenant_id!", message_id AS "message_id!", idempotency_key AS "idempotency_key!",
+    accepted_at AS "accepted_at!"
+FROM accepted

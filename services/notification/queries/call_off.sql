@@ -1,0 +1,37 @@
+-- Calls off the queued warnings that events of their tickets have made pointless.
+--
+-- Only warnings whose request stands before the event in the ticket's sequence. The feed shows a ticket's
+-- events in order, so a warning without a requested_seq was asked for after this event, however early the
+-- direct call brought it.
+--
+-- One that a sender has at this moment can't be fetched back: it is marked, and not tried again.
+WITH called_off AS (
+    SELECT DISTINCT ON (m.message_id) m.tenant_id, m.message_id, c.reason
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]) AS c (tenant_id, ticket_id, ticket_seq, reason)
+    JOIN active_messages AS m ON m.tenant_id = c.tenant_id AND m.ticket_id = c.ticket_id
+    WHERE m.kind = 1 AND m.state = 1 AND m.requested_seq < c.ticket_seq
+    ORDER BY m.message_id, c.ticket_seq
+), locked AS (
+    SELECT m.tenant_id, m.message_id, m.leased_until IS NOT NULL AS is_leased, c.reason
+    FROM active_messages AS m
+    JOIN called_off AS c ON c.tenant_id = m.tenant_id AND c.message_id = m.message_id
+    WHERE m.state = 1
+    ORDER BY m.message_id
+    FOR UPDATE OF m
+), changed AS (
+    UPDATE active_messages AS m
+    SET state = CASE WHEN l.is_leased THEN m.state ELSE 6 END,
+        state_at = CASE WHEN l.is_leased THEN m.state_at ELSE clock_timestamp() END,
+        failure_reason = CASE WHEN l.is_leased THEN m.failure_reason ELSE l.reason END,
+        next_attempt_at = CASE WHEN l.is_leased THEN m.next_attempt_at END,
+        cancel_reason = coalesce(m.cancel_reason, l.reason)
+    FROM locked AS l
+    WHERE m.tenant_id = l.tenant_id AND m.message_id = l.message_id
+    RETURNING m.tenant_id, m.ticket_id, m.idempotency_key, m.state, m.state_at, m.failure_reason
+), reported AS (
+    INSERT INTO state_reports (tenant_id, ticket_id, idempotency_key, state, state_at, failure_reason)
+    SELECT tenant_id, ticket_id, idempotency_key, state, state_at, failure_reason
+    FROM changed
+    WHERE state = 6 AND ticket_id > 0
+)
+SELECT count(*) FILTER (WHERE state = 6) AS "cancelled!" FROM changed

@@ -1,0 +1,221 @@
+//! The configuration; see `config.default.toml` for what each key means.
+
+use std::fmt;
+use std::time::Duration;
+
+use plazo_service::{ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig};
+use serde::Deserialize;
+
+/// The configuration of the notification service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where it listens, and limits.
+    pub server: ServerConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// Its PostgreSQL database.
+    pub database: DatabaseConfig,
+    /// How ticketing is called.
+    pub ticketing: ClientConfig,
+    /// The event stream of ticketing.
+    pub feed: FeedConfig,
+    /// How messages are sent, and sent again.
+    pub sender: SenderConfig,
+    /// The signed webhook channel.
+    pub webhook: WebhookConfig,
+    /// How ticketing is told what became of messages.
+    pub reporter: ReporterConfig,
+    /// What is removed when it is old.
+    pub purge: PurgeConfig,
+    /// For fault tests.
+    pub fault: FaultConfig,
+}
+
+/// The section `[database]`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `postgres://…`. May hold a password.
+    pub url: String,
+    /// Connections of this process.
+    pub max_connections: u32,
+    /// How long a call waits for a free connection, in milliseconds.
+    pub acquire_timeout_ms: u64,
+    /// A statement that takes longer is cancelled, in milliseconds.
+    pub statement_timeout_ms: u64,
+    /// Whether to bring the schema up to date at start.
+    pub migrate: bool,
+}
+
+/// The URL may hold a password, and is left out.
+impl fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseConfig")
+            .field("max_connections", &self.max_connections)
+            .field("migrate", &self.migrate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The section `[feed]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedConfig {
+    /// Wait before the stream is opened again, in milliseconds; doubles.
+    pub first_backoff_ms: u64,
+    /// The longest such wait, in milliseconds.
+    pub max_backoff_ms: u64,
+    /// A stream that is silent for so long is opened anew, in milliseconds.
+    pub silence_timeout_ms: u64,
+}
+
+/// The section `[sender]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SenderConfig {
+    /// Messages that are being sent at the same time.
+    pub max_in_flight: u32,
+    /// The same for each channel account.
+    pub max_in_flight_per_account: u32,
+    /// How often the queue is looked at unasked, in milliseconds.
+    pub poll_ms: u64,
+    /// The lease beyond the time-out of an attempt, in milliseconds.
+    pub lease_margin_ms: u64,
+    /// How long a warning that came by a direct call waits at most for the feed, in milliseconds.
+    pub warning_hold_ms: u64,
+    /// Waits before the second and each further attempt, in milliseconds.
+    pub retry_delays_ms: Vec<u64>,
+    /// The random part by which a wait is made longer, at most; 0 to 1.
+    pub retry_jitter: f64,
+}
+
+/// The section `[webhook]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Until a connection stands, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Until the answer is there, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// No more of an answer is read, in bytes.
+    pub max_response_bytes: usize,
+    /// Whether endpoints may be in private networks.
+    pub allow_private_networks: bool,
+    /// Whether plain http will do.
+    pub allow_http: bool,
+}
+
+/// The section `[reporter]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReporterConfig {
+    /// Reports in one call, 1 to 500.
+    pub batch: u32,
+    /// How often unanswered reports are looked for unasked, in milliseconds.
+    pub poll_ms: u64,
+    /// Wait after a call that failed, in milliseconds; doubles.
+    pub first_backoff_ms: u64,
+    /// The longest such wait, in milliseconds.
+    pub max_backoff_ms: u64,
+}
+
+/// The section `[purge]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeConfig {
+    /// How often, in seconds.
+    pub interval_s: u64,
+    /// Rows in one statement.
+    pub batch: u32,
+    /// How long first answers are kept, in hours.
+    pub answered_requests_after_h: u32,
+    /// How long attempts are kept, in days.
+    pub attempts_after_d: u32,
+}
+
+/// The section `[fault]`: each ends the process at the n-th time that a place is reached; 0 is never.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultConfig {
+    /// Messages are sent, and their outcomes are about to be written.
+    pub abort_after_send: u64,
+    /// A batch is about to be committed.
+    pub abort_before_accept: u64,
+    /// A batch is committed, and its caller not yet answered.
+    pub abort_after_accept: u64,
+}
+
+impl ServiceConfig for Config {
+    const NAME: &'static str = "notification";
+    const DEFAULTS: &'static str = include_str!("../config.default.toml");
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.server.validate("server")?;
+        self.ticketing.validate("ticketing")?;
+        let (sender, reporter) = (&self.sender, &self.reporter);
+        for (key, is_zero) in [
+            ("database.max_connections", self.database.max_connections == 0),
+            ("database.acquire_timeout_ms", self.database.acquire_timeout_ms == 0),
+            ("database.statement_timeout_ms", self.database.statement_timeout_ms == 0),
+            ("feed.first_backoff_ms", self.feed.first_backoff_ms == 0),
+            ("feed.silence_timeout_ms", self.feed.silence_timeout_ms == 0),
+            ("sender.max_in_flight", sender.max_in_flight == 0),
+            ("sender.max_in_flight_per_account", sender.max_in_flight_per_account == 0),
+            ("sender.poll_ms", sender.poll_ms == 0),
+            ("sender.lease_margin_ms", sender.lease_margin_ms == 0),
+            ("webhook.connect_timeout_ms", self.webhook.connect_timeout_ms == 0),
+            ("webhook.request_timeout_ms", self.webhook.request_timeout_ms == 0),
+            ("reporter.poll_ms", reporter.poll_ms == 0),
+            ("reporter.first_backoff_ms", reporter.first_backoff_ms == 0),
+            ("purge.interval_s", self.purge.interval_s == 0),
+            ("purge.batch", self.purge.batch == 0),
+        ] {
+            refuse_if(is_zero, key, "must be above zero")?;
+        }
+        refuse_if(!(1..=500).contains(&reporter.batch), "reporter.batch", "must be 1 to 500")?;
+        let is_part = (0.0..=1.0).contains(&sender.retry_jitter);
+        refuse_if(!is_part, "sender.retry_jitter", "must be from 0 to 1")?;
+        refuse_if(sender.retry_delays_ms.len() > 100, "sender.retry_delays_ms", "has more than 100 waits")?;
+        let connections = self.database.max_connections;
+        // The feed, the reporter and the settler hold one each while calls need some too.
+        refuse_if(connections < 4, "database.max_connections", "must be 4 or more")
+    }
+}
+
+impl Config {
+    /// How long a sender may have a message without an outcome.
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.webhook.request_timeout_ms + self.sender.lease_margin_ms)
+    }
+}
+
+fn refuse_if(wrong: bool, key: &str, problem: &str) -> Result<(), ConfigError> {
+    if wrong { Err(ConfigError::value(key, problem)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use plazo_service::config::{ConfigSources, load};
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let config: Config = load(&ConfigSources::default()).expect("the defaults are valid");
+        assert_eq!(config.sender.retry_delays_ms.len(), 9);
+        assert!(!config.webhook.allow_private_networks && !config.webhook.allow_http);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        let mut sources = ConfigSources::default();
+        sources.environment.insert("PLAZO_NOTIFICATION__REPORTER__BATCH".to_owned(), "501".to_owned());
+        let error = load::<Config>(&sources).expect_err("too large a batch");
+        assert!(error.to_string().starts_with("reporter.batch"), "{error}");
+    }
+}

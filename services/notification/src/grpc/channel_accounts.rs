@@ -1,0 +1,171 @@
+//! `ChannelAccountService`.
+
+use plazo_proto::common::v1::Channel;
+use plazo_proto::notification::v1::channel_account::Settings;
+use plazo_proto::notification::v1::channel_account_service_server::ChannelAccountService;
+use plazo_proto::notification::v1::{
+    ChannelAccount, CreateChannelAccountRequest, CreateChannelAccountResponse,
+    ListChannelAccountsRequest, ListChannelAccountsResponse, SetChannelAccountEnabledRequest,
+    SetChannelAccountEnabledResponse, WebhookSettings,
+};
+use plazo_service::status::FieldViolations;
+use plazo_service::{Redacted, commit_in_background, paging, status};
+use sqlx::PgPool;
+use tonic::{Request, Response, Status};
+
+use super::{request_id, tenant_actor};
+use crate::accepting::Wakers;
+use crate::error::Error;
+use crate::message::is_line;
+use crate::sending::address::AddressPolicy;
+use crate::sending::signing;
+use crate::store::accounts::{self, Account, NewAccount};
+use crate::store::enum_number;
+use crate::store::requests::{self, RequestKey};
+
+const NAME_CHARS_MAX: usize = 200;
+const DEFAULT_PAGE_SIZE: i32 = 50;
+
+/// Channel accounts of tenants.
+#[derive(Debug, Clone)]
+pub(crate) struct ChannelAccounts {
+    pub(crate) pool: PgPool,
+    pub(crate) policy: AddressPolicy,
+    pub(crate) wakers: Wakers,
+}
+
+#[tonic::async_trait]
+impl ChannelAccountService for ChannelAccounts {
+    async fn create_channel_account(
+        &self,
+        request: Request<CreateChannelAccountRequest>,
+    ) -> Result<Response<CreateChannelAccountResponse>, Status> {
+        let tenant_id = tenant_actor(&request)?.tenant_id;
+        let request = request.into_inner();
+        let mut violations = FieldViolations::new();
+        let request_id = request_id(&request.request_id, &mut violations);
+        let key = RequestKey::new(tenant_id, "CreateChannelAccount", request_id, &request);
+        let account = self.check(request.account.unwrap_or_default(), &mut violations).await;
+        violations.into_result()?;
+        let this = self.clone();
+        let answer =
+            commit_in_background(async move { this.create(tenant_id, account, &key).await }).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_channel_accounts(
+        &self,
+        request: Request<ListChannelAccountsRequest>,
+    ) -> Result<Response<ListChannelAccountsResponse>, Status> {
+        let tenant_id = tenant_actor(&request)?.tenant_id;
+        let request = request.into_inner();
+        let page_size = paging::page_size(request.page_size, DEFAULT_PAGE_SIZE)?;
+        let bound_to = format!("channel accounts/{tenant_id}");
+        let after = paging::decode_page_token::<1>(bound_to.as_bytes(), &request.page_token)?
+            .map_or(0, |[after]| after);
+        let mut page = accounts::list(&self.pool, tenant_id, after, page_size + 1)
+            .await
+            .map_err(Error::from)?;
+        let size = usize::try_from(page_size).unwrap_or(usize::MAX);
+        let has_more = page.len() > size;
+        page.truncate(size);
+        let next_page_token = match page.last() {
+            Some(last) if has_more => {
+                paging::encode_page_token(bound_to.as_bytes(), [last.channel_account_id])
+            }
+            _ => String::new(),
+        };
+        let accounts = page.into_iter().map(to_proto).collect();
+        Ok(Response::new(ListChannelAccountsResponse { accounts, next_page_token }))
+    }
+
+    async fn set_channel_account_enabled(
+        &self,
+        request: Request<SetChannelAccountEnabledRequest>,
+    ) -> Result<Response<SetChannelAccountEnabledResponse>, Status> {
+        let tenant_id = tenant_actor(&request)?.tenant_id;
+        let SetChannelAccountEnabledRequest { channel_account_id, enabled } = request.into_inner();
+        if channel_account_id <= 0 {
+            return Err(status::invalid("channel_account_id", "must be above zero"));
+        }
+        let mut connection = self.pool.acquire().await.map_err(Error::from)?;
+        let account =
+            accounts::set_enabled(&mut connection, tenant_id, channel_account_id, enabled)
+                .await
+                .map_err(Error::from)?
+                .ok_or(Error::NotFound { kind: "channel account", id: channel_account_id })?;
+        self.wakers.sender.notify_one();
+        Ok(Response::new(SetChannelAccountEnabledResponse { account: Some(to_proto(account)) }))
+    }
+}
+
+impl ChannelAccounts {
+    /// The account to create; of no use when there are violations.
+    async fn check(&self, account: ChannelAccount, violations: &mut FieldViolations) -> NewAccount {
+        violations.check(
+            "account.channel_account_id",
+            account.channel_account_id == 0,
+            "must be absent",
+        );
+        violations.check(
+            "account.name",
+            !account.name.trim().is_empty() && is_line(&account.name, NAME_CHARS_MAX),
+            "must have 1 to 200 characters, none of them a control character",
+        );
+        let channel = Channel::try_from(account.channel).unwrap_or_default();
+        violations.check(
+            "account.channel",
+            channel == Channel::Webhook,
+            "must be WEBHOOK, the only channel whose accounts can be created so far",
+        );
+        let mut webhook_url = String::new();
+        match account.settings {
+            Some(Settings::Webhook(webhook)) => match self.policy.check(&webhook.url).await {
+                Ok(url) => webhook_url = url.into(),
+                Err(error) => violations.add("account.webhook.url", error.to_string()),
+            },
+            None => violations.add("account.webhook", "must be given"),
+        }
+        NewAccount {
+            name: account.name,
+            channel: enum_number(channel),
+            webhook_url,
+            signing_secret: Redacted(signing::new_secret()),
+        }
+    }
+
+    async fn create(
+        &self,
+        tenant_id: i64,
+        account: NewAccount,
+        key: &RequestKey,
+    ) -> Result<CreateChannelAccountResponse, Error> {
+        let mut transaction = self.pool.begin().await?;
+        if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
+            return Ok(answer);
+        }
+        let channel_account_id = accounts::create(&mut transaction, tenant_id, &account).await?;
+        let signing_secret = signing::secret_text(&account.signing_secret.0);
+        let account = to_proto(Account {
+            channel_account_id,
+            name: account.name,
+            channel: account.channel,
+            webhook_url: account.webhook_url,
+            enabled: true,
+        });
+        let answer = CreateChannelAccountResponse { account: Some(account), signing_secret };
+        requests::keep_answer(&mut transaction, key, &answer).await?;
+        transaction.commit().await?;
+        Ok(answer)
+    }
+}
+
+fn to_proto(account: Account) -> ChannelAccount {
+    ChannelAccount {
+        channel_account_id: account.channel_account_id,
+        name: account.name,
+        channel: account.channel.into(),
+        settings: Some(Settings::Webhook(WebhookSettings { url: account.webhook_url })),
+        enabled: account.enabled,
+    }
+}

@@ -1,0 +1,55 @@
+//! Removing what is old, and measuring what waits.
+
+use std::time::Duration;
+
+use plazo_service::status;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::PurgeConfig;
+use crate::metrics::NotificationMetrics;
+use crate::store::{purge, queue};
+
+const MEASURE_PERIOD: Duration = Duration::from_secs(5);
+
+/// Measures what waits until shutdown.
+pub(crate) async fn measure(pool: PgPool, metrics: NotificationMetrics, shutdown: CancellationToken) {
+    loop {
+        match queue::stats(&pool).await {
+            Ok(stats) => {
+                metrics.waiting.set(stats.waiting);
+                metrics.oldest_due_seconds.set(stats.oldest_due_secs);
+                metrics.reports_waiting.set(stats.reports);
+                metrics.report_lag_seconds.set(stats.oldest_report_secs);
+            }
+            Err(error) => tracing::warn!(error = status::chain(&error), "the queue can't be measured"),
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(MEASURE_PERIOD)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Removes old rows until shutdown.
+pub(crate) async fn purge(pool: PgPool, config: PurgeConfig, shutdown: CancellationToken) {
+    let period = Duration::from_secs(config.interval_s);
+    while shutdown.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
+        loop {
+            let removed = purge_once(&pool, &config).await.unwrap_or_else(|error| {
+                tracing::warn!(error = status::chain(&error), "old rows can't be removed");
+                0
+            });
+            // Less than a full batch of both: nothing is left.
+            if removed < u64::from(config.batch) || shutdown.is_cancelled() {
+                break;
+            }
+        }
+    }
+}
+
+async fn purge_once(pool: &PgPool, config: &PurgeConfig) -> Result<u64, sqlx::Error> {
+    let hours = config.answered_requests_after_h;
+    let requests = purge::answered_requests(pool, hours, config.batch).await?;
+    let attempts = purge::attempts(pool, config.attempts_after_d, config.batch).await?;
+    Ok(requests.max(attempts))
+}

@@ -1,0 +1,106 @@
+//! The service's own metrics; README.md lists them.
+
+use std::sync::atomic::AtomicU64;
+
+use plazo_service::Metrics;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// Handles to the metrics; clones count together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NotificationMetrics {
+    accepted: Family<AcceptedLabels, Counter>,
+    sent: Family<SentLabels, Counter>,
+    pub(crate) cancelled: Counter,
+    pub(crate) waiting: Gauge,
+    pub(crate) oldest_due_seconds: Seconds,
+    reports: Family<OutcomeLabels, Counter>,
+    pub(crate) reports_waiting: Gauge,
+    pub(crate) report_lag_seconds: Seconds,
+    pub(crate) feed_events: Counter,
+    pub(crate) feed_lag_seconds: Seconds,
+    pub(crate) feed_stopped: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AcceptedLabels {
+    source: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SentLabels {
+    channel: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+/// By which way a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// `SendActiveMessages`.
+    Call,
+    /// The event stream.
+    Feed,
+}
+
+impl NotificationMetrics {
+    /// Registers all metrics with the service's registry.
+    pub(crate) fn register(metrics: &mut Metrics) -> Self {
+        let ours = Self::default();
+        let registry = metrics.service_registry();
+        registry.register("accepted", "Messages that came in", ours.accepted.clone());
+        registry.register("sent", "Attempts to send a message", ours.sent.clone());
+        registry.register("cancelled", "Messages called off before they were sent", ours.cancelled.clone());
+        registry.register("queue_messages", "Messages that wait to be sent", ours.waiting.clone());
+        registry.register(
+            "oldest_due_seconds",
+            "How long the message that is due longest has been due",
+            ours.oldest_due_seconds.clone(),
+        );
+        registry.register("reports", "Reports that ticketing answered", ours.reports.clone());
+        registry.register("reports_waiting", "Reports not yet answered", ours.reports_waiting.clone());
+        registry.register(
+            "report_lag_seconds",
+            "Age of the oldest report not yet answered",
+            ours.report_lag_seconds.clone(),
+        );
+        registry.register("feed_events", "Events applied", ours.feed_events.clone());
+        registry.register(
+            "feed_lag_seconds",
+            "Age of the last event when it was applied",
+            ours.feed_lag_seconds.clone(),
+        );
+        registry.register(
+            "feed_stopped",
+            "1 when the event stream can't be applied until somebody mends it",
+            ours.feed_stopped.clone(),
+        );
+        ours
+    }
+
+    pub(crate) fn count_accepted(&self, source: Source, outcome: &'static str, count: usize) {
+        let source = match source {
+            Source::Call => "call",
+            Source::Feed => "feed",
+        };
+        let labels = AcceptedLabels { source, outcome };
+        self.accepted.get_or_create(&labels).inc_by(count as u64);
+    }
+
+    pub(crate) fn count_sent(&self, channel: &'static str, outcome: &'static str) {
+        self.sent.get_or_create(&SentLabels { channel, outcome }).inc();
+    }
+
+    pub(crate) fn count_report(&self, outcome: &'static str) {
+        self.reports.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+}

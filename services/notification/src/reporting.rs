@@ -1,0 +1,166 @@
+//! Telling ticketing what became of messages, until it answers.
+
+use std::time::Duration;
+
+use plazo_proto::notification::v1::ActiveMessageState;
+use plazo_proto::ticketing::v1::message_state_service_client::MessageStateServiceClient;
+use plazo_proto::ticketing::v1::{MessageStateReport, ReportMessageStatesRequest, ReportOutcome};
+use plazo_service::{Deadline, ServiceChannel, status};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+
+use crate::accepting::Wakers;
+use crate::backoff::Backoff;
+use crate::config::ReporterConfig;
+use crate::message::to_proto_time;
+use crate::metrics::NotificationMetrics;
+use crate::store::reports::{self, Report};
+
+const REASON_CHARS_MAX: usize = 200;
+
+/// Sends the reports of the outbox.
+#[derive(Debug, Clone)]
+pub(crate) struct Reporter {
+    pub(crate) pool: PgPool,
+    pub(crate) client: MessageStateServiceClient<ServiceChannel>,
+    pub(crate) request_timeout: Duration,
+    pub(crate) config: ReporterConfig,
+    pub(crate) wakers: Wakers,
+    pub(crate) metrics: NotificationMetrics,
+}
+
+/// Why a batch is still unanswered.
+#[derive(Debug, thiserror::Error)]
+enum ReportError {
+    #[error("database")]
+    Database(#[from] sqlx::Error),
+    #[error("ticketing refused the reports")]
+    Refused(#[source] Box<Status>),
+    #[error("ticketing could not be told")]
+    Call(#[source] Box<Status>),
+    #[error("ticketing answered {answers} of {reports} reports")]
+    AnswerCount { answers: usize, reports: usize },
+}
+
+impl Reporter {
+    /// Sends reports until shutdown.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut backoff = Backoff::new(self.config.first_backoff_ms, self.config.max_backoff_ms);
+        let mut limit = self.config.batch;
+        loop {
+            let sent = tokio::select! {
+                () = shutdown.cancelled() => return,
+                sent = self.send_batch(limit) => sent,
+            };
+            let wait = match sent {
+                Ok(0) => {
+                    backoff.reset();
+                    limit = self.config.batch;
+                    None
+                }
+                Ok(_) => {
+                    backoff.reset();
+                    continue;
+                }
+                // One report that is refused must not keep the others back: halve until it is alone.
+                Err(ReportError::Refused(_)) if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(error = status::chain(&error), "reports to ticketing wait");
+                    Some(backoff.next())
+                }
+            };
+            // A failed call waits, whoever wakes: the next report would fail as well.
+            let woken = async {
+                match wait {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => self.wakers.reporter.notified().await,
+                }
+            };
+            let poll = tokio::time::sleep(Duration::from_millis(self.config.poll_ms));
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = woken => {}
+                () = poll, if wait.is_none() => {}
+            }
+        }
+    }
+
+    /// Sends one batch; how many reports it had. The rows stay locked during the call, whose deadline is short;
+    /// nobody else wants them but the reporters of other replicas, and those skip them.
+    async fn send_batch(&self, limit: u32) -> Result<usize, ReportError> {
+        let mut transaction = self.pool.begin().await?;
+        let batch = reports::lock_oldest(&mut transaction, limit).await?;
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        let answered: Vec<i64> = match self.call(&batch).await {
+            Ok(outcomes) => {
+                let answers = batch.iter().zip(&outcomes);
+                answers.filter_map(|(report, outcome)| self.is_answered(report, *outcome)).collect()
+            }
+            Err(ReportError::Refused(status)) if limit == 1 => {
+                tracing::error!(error = %status.message(), "ticketing refuses a report; it is dropped");
+                batch.iter().map(|report| report.report_id).collect()
+            }
+            Err(error) => return Err(error),
+        };
+        reports::remove(&mut transaction, &answered).await?;
+        transaction.commit().await?;
+        if answered.is_empty() {
+            return Err(ReportError::AnswerCount { answers: 0, reports: batch.len() });
+        }
+        Ok(batch.len())
+    }
+
+    async fn call(&self, batch: &[Report]) -> Result<Vec<i32>, ReportError> {
+        let request = ReportMessageStatesRequest { reports: batch.iter().map(to_proto).collect() };
+        let deadline = Deadline::after(self.request_timeout);
+        let answer = deadline
+            .bound(self.client.clone().report_message_states(deadline.request(request)))
+            .await
+            .map_err(|status| match status.code() {
+                Code::InvalidArgument => ReportError::Refused(Box::new(status)),
+                _ => ReportError::Call(Box::new(status)),
+            })?;
+        let outcomes = answer.into_inner().outcomes;
+        if outcomes.len() == batch.len() {
+            Ok(outcomes)
+        } else {
+            Err(ReportError::AnswerCount { answers: outcomes.len(), reports: batch.len() })
+        }
+    }
+
+    /// The report's id when it need not be sent again.
+    fn is_answered(&self, report: &Report, outcome: i32) -> Option<i64> {
+        let label = match ReportOutcome::try_from(outcome) {
+            Ok(ReportOutcome::Taken) => "taken",
+            Ok(ReportOutcome::Known) => "known",
+            Ok(ReportOutcome::UnknownMessage) => "unknown_message",
+            Ok(ReportOutcome::Invalid) => {
+                tracing::error!(report_id = report.report_id, "ticketing finds a report ill-formed");
+                "invalid"
+            }
+            // From a newer ticketing: it was not refused, but not answered in words that we know either.
+            Ok(ReportOutcome::Unspecified) | Err(_) => return None,
+        };
+        self.metrics.count_report(label);
+        Some(report.report_id)
+    }
+}
+
+fn to_proto(report: &Report) -> MessageStateReport {
+    MessageStateReport {
+        tenant_id: report.tenant_id,
+        ticket_id: report.ticket_id,
+        idempotency_key: report.idempotency_key.clone(),
+        state: ActiveMessageState::try_from(i32::from(report.state))
+            .unwrap_or(ActiveMessageState::Unspecified)
+            .into(),
+        state_time: Some(to_proto_time(report.state_at)),
+        failure_reason: report.failure_reason.chars().take(REASON_CHARS_MAX).collect(),
+    }
+}

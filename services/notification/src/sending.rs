@@ -1,0 +1,200 @@
+//! Sending what waits.
+//!
+//! Three parts run side by side: one claims messages that are due, one makes the attempts, one writes what came
+//! of them, many at a time. A message is sent at least once: when the process dies between an attempt and the
+//! commit of its outcome, the lease ends and the message is sent again under the same id.
+
+pub(crate) mod address;
+mod channel;
+mod lanes;
+mod retry;
+mod settling;
+pub(crate) mod signing;
+mod webhook;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use plazo_service::status;
+use sqlx::PgPool;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::accepting::Wakers;
+use crate::backoff::Backoff;
+use crate::config::Config;
+use crate::fault::FaultPoint;
+use crate::metrics::NotificationMetrics;
+use crate::store::queue::{self, ClaimLimits, Claimed, Settlement};
+use channel::Channels;
+use lanes::{Lanes, Slot};
+pub use webhook::WebhookClientError;
+pub(crate) use webhook::WebhookSender;
+
+/// Sends messages.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender {
+    pool: PgPool,
+    wakers: Wakers,
+    metrics: NotificationMetrics,
+    channels: Arc<Channels>,
+    max_in_flight: u32,
+    max_per_account: u32,
+    lease: Duration,
+    poll: Duration,
+    after_send: Arc<FaultPoint>,
+}
+
+/// A claimed message with its place among those in flight.
+#[derive(Debug)]
+struct Job {
+    claimed: Claimed,
+    claimed_at: Instant,
+    place: Place,
+}
+
+/// Held from the claim until the outcome is written.
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _slot: Slot,
+}
+
+impl Sender {
+    pub(crate) fn new(
+        pool: PgPool,
+        config: &Config,
+        webhook: WebhookSender,
+        wakers: Wakers,
+        metrics: NotificationMetrics,
+    ) -> Self {
+        let sender = &config.sender;
+        Self {
+            pool,
+            wakers,
+            metrics,
+            channels: Arc::new(Channels::new(webhook, sender)),
+            max_in_flight: sender.max_in_flight,
+            max_per_account: sender.max_in_flight_per_account,
+            lease: config.lease(),
+            poll: Duration::from_millis(sender.poll_ms),
+            after_send: Arc::new(FaultPoint::new("after_send", config.fault.abort_after_send)),
+        }
+    }
+
+    /// Sends until shutdown; then what was claimed is still sent and written.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let capacity = self.max_in_flight as usize;
+        // Never full: each entry holds one of the permits.
+        let (jobs_in, jobs) = mpsc::channel(capacity);
+        let (outcomes_in, outcomes) = mpsc::channel(capacity);
+        tokio::join!(
+            self.claim_until(shutdown, jobs_in),
+            self.attempt_all(jobs, outcomes_in),
+            self.settle_all(outcomes),
+        );
+    }
+
+    async fn claim_until(&self, shutdown: CancellationToken, jobs: mpsc::Sender<Job>) {
+        let lanes = Lanes::new(self.max_per_account);
+        let permits = Arc::new(Semaphore::new(self.max_in_flight as usize));
+        let mut backoff = Backoff::new(50, 2_000);
+        let mut after_account = -1;
+        while !shutdown.is_cancelled() {
+            // Waits until there is room for one at least.
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            drop(permit);
+            let free = permits.available_permits().max(1);
+            let limits = ClaimLimits {
+                total: u32::try_from(free).unwrap_or(self.max_in_flight),
+                per_account: self.max_per_account,
+                room: lanes.room(),
+                after_account,
+                lease: self.lease,
+            };
+            let claimed_at = Instant::now();
+            let wait = match queue::claim(&self.pool, &limits).await {
+                Ok(claimed) => {
+                    backoff.reset();
+                    let is_full = claimed.len() >= free;
+                    let started_over = after_account == -1;
+                    // The next claim goes on behind the last account, so that those with high ids get
+                    // their turn however much the others have.
+                    after_account = match claimed.iter().map(|one| one.channel_account_id).max() {
+                        Some(last) if is_full => last,
+                        _ => -1,
+                    };
+                    for claimed in claimed {
+                        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+                        let slot = lanes.take(claimed.channel_account_id);
+                        let place = Place { _permit: permit, _slot: slot };
+                        if jobs.send(Job { claimed, claimed_at, place }).await.is_err() {
+                            return;
+                        }
+                    }
+                    if is_full || !started_over {
+                        continue;
+                    }
+                    self.settle_called_off().await;
+                    self.poll
+                }
+                Err(error) => {
+                    tracing::warn!(error = status::chain(&error), "messages can't be claimed");
+                    backoff.next()
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.wakers.sender.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn settle_called_off(&self) {
+        match queue::settle_called_off(&self.pool).await {
+            Ok(0) => {}
+            Ok(cancelled) => {
+                self.metrics.cancelled.inc_by(cancelled.unsigned_abs());
+                self.wakers.reporter.notify_one();
+            }
+            Err(error) => {
+                tracing::warn!(error = status::chain(&error), "messages called off can't be settled");
+            }
+        }
+    }
+
+    async fn attempt_all(
+        &self,
+        mut jobs: mpsc::Receiver<Job>,
+        outcomes: mpsc::Sender<(Settlement, Place)>,
+    ) {
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(outcome) = in_flight.next() => {
+                    if outcomes.send(outcome).await.is_err() {
+                        return;
+                    }
+                }
+                job = jobs.recv() => match job {
+                    Some(job) => in_flight.push(self.attempt(job)),
+                    None => break,
+                }
+            }
+        }
+        while let Some(outcome) = in_flight.next().await {
+            if outcomes.send(outcome).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn attempt(&self, job: Job) -> (Settlement, Place) {
+        let settlement = self.channels.attempt(&job.claimed, job.claimed_at, &self.metrics).await;
+        (settlement, job.place)
+    }
+}

@@ -1,0 +1,23 @@
+//! Persistence in PostgreSQL. Time is the database's `clock_timestamp()` throughout.
+
+pub(crate) mod accounts;
+pub(crate) mod feed;
+pub(crate) mod messages;
+pub(crate) mod purge;
+pub(crate) mod queue;
+pub(crate) mod reports;
+pub(crate) mod requests;
+pub(crate) mod schema;
+
+/// States as they are stored: the numbers of `ActiveMessageState`.
+pub(crate) mod state {
+    pub(crate) const ACCEPTED: i16 = 1;
+    pub(crate) const DELIVERED: i16 = 3;
+    pub(crate) const FAILED: i16 = 5;
+}
+
+/// The number of a protobuf enum as it is stored.
+pub(crate) fn enum_number(value: impl Into<i32>) -> i16 {
+    // The enums of our contracts have a few values each.
+    i16::try_from(value.into()).unwrap_or(0)
+}
