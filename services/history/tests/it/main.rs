@@ -5,6 +5,7 @@ mod events;
 mod feed;
 mod life;
 mod paging;
+mod plans;
 mod projection;
 mod running;
 mod schema;

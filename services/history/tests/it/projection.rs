@@ -250,6 +250,10 @@ async fn two_consumers_apply_each_event_once() {
         Running::start(config.clone()).await,
         Running::start(config).await,
     );
+    eventually("both read the feed", async || {
+        (feed.asked_positions().len() >= 2).then_some(())
+    })
+    .await;
     let mut talk = Talk::of(10);
     talk.send_openings(&feed);
     talk.send_batches(&feed, 40);

@@ -41,6 +41,19 @@ pub(crate) async fn fresh_config(feed: &Feed) -> Config {
     config
 }
 
+/// The database that a URL names.
+pub(crate) fn database_name(url: &str) -> String {
+    let address = url
+        .split('?')
+        .next()
+        .expect("a URL has a part before its options");
+    address
+        .rsplit('/')
+        .next()
+        .expect("the URL names a database")
+        .to_owned()
+}
+
 /// A service that runs until it is dropped.
 pub(crate) struct Running {
     pub(crate) client: HistoryServiceClient<Channel>,

@@ -5,7 +5,7 @@ use plazo_local::TestServers;
 use plazo_service::Listeners;
 
 use crate::feed::Feed;
-use crate::running::fresh_config;
+use crate::running::{database_name, fresh_config};
 
 /// Builds the service without letting it migrate; the problem, if it refuses.
 async fn refusal(mut config: plazo_history::Config) -> Option<String> {
@@ -15,18 +15,6 @@ async fn refusal(mut config: plazo_history::Config) -> Option<String> {
         .expect("ports are free");
     let error = App::build(config, listeners).await.err()?;
     Some(plazo_service::status::chain(&error))
-}
-
-fn database_name(url: &str) -> String {
-    let address = url
-        .split('?')
-        .next()
-        .expect("a URL has a part before its options");
-    address
-        .rsplit('/')
-        .next()
-        .expect("the URL names a database")
-        .to_owned()
 }
 
 #[tokio::test]
