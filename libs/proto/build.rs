@@ -18,7 +18,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     files.sort();
 
     let mut compiler = protox::Compiler::new([PROTO_ROOT])?;
-    compiler.include_source_info(true).include_imports(true).open_files(&files)?;
+    compiler
+        .include_source_info(true)
+        .include_imports(true)
+        .open_files(&files)?;
     let descriptors = compiler.file_descriptor_set();
 
     // Comments are of use in the generated code; reflection needs the shapes alone.
@@ -29,6 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), for_reflection.encode_to_vec())?;
 
-    tonic_prost_build::configure().include_file("plazo.rs").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .include_file("plazo.rs")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,1 +1,29 @@
-//! ticketing
+//! The ticketing service: owns the truth about tickets, and decides every rule of the desk.
+//!
+//! A request comes in through [`grpc`], which checks it and calls a use case ([`tickets`], [`settings`],
+//! [`contacts`]) inside a transaction ([`changes`]); use cases decide with the pure rules of `plazo_domain` and write
+//! through [`store`]. Deadlines go to the timer by the [`relay`], with the [`sweep`] as a net under it; the timer comes
+//! back through [`firing`]; notification through [`reports`]. Other services read what happened from the [`feed`].
+
+pub mod app;
+pub mod changes;
+pub mod config;
+pub mod contacts;
+pub mod error;
+pub mod feed;
+pub mod firing;
+pub mod grpc;
+mod instants;
+mod maintenance;
+pub mod metrics;
+pub mod policy_proto;
+pub mod relay;
+pub mod reports;
+pub mod settings;
+pub mod store;
+pub mod sweep;
+pub mod tickets;
+pub mod validate;
+
+pub use app::App;
+pub use config::Config;

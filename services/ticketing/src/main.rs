@@ -1,3 +1,5 @@
-//! The ticketing service.
+//! The ticketing service as a process of its own.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    plazo_service::run_main(plazo_ticketing::app::run)
+}

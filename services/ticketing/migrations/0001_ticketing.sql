@@ -1,0 +1,257 @@
+-- Ids are unique in the installation; `tenant_id` still leads every key, so that a tenant's rows lie together and
+-- can be distributed by it. Codes of enums are the numbers of the protos (plazo.ticketing.v1, plazo.common.v1).
+
+CREATE TABLE bots (
+    tenant_id bigint NOT NULL CHECK (tenant_id > 0),
+    bot_id bigint GENERATED ALWAYS AS IDENTITY,
+    name text NOT NULL,
+    exit_route text NOT NULL DEFAULT '',
+    channel_account_id bigint NOT NULL DEFAULT 0,
+    reopen_window_value integer NOT NULL,
+    reopen_window_unit smallint NOT NULL,
+    -- The policy in force for new cycles; null for none.
+    policy_version bigint,
+    -- Raised by each change; the etag of the bot.
+    revision bigint NOT NULL DEFAULT 1,
+    PRIMARY KEY (tenant_id, bot_id)
+);
+
+-- Versions are never changed: a running cycle keeps the version that it started with.
+CREATE TABLE inactivity_policies (
+    tenant_id bigint NOT NULL,
+    policy_version bigint GENERATED ALWAYS AS IDENTITY,
+    bot_id bigint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- An encoded plazo.ticketing.v1.InactivityPolicy, without its version.
+    settings bytea NOT NULL,
+    PRIMARY KEY (tenant_id, policy_version),
+    FOREIGN KEY (tenant_id, bot_id) REFERENCES bots
+);
+
+CREATE TABLE queues (
+    tenant_id bigint NOT NULL,
+    queue_id bigint GENERATED ALWAYS AS IDENTITY,
+    bot_id bigint NOT NULL,
+    name text NOT NULL,
+    PRIMARY KEY (tenant_id, queue_id),
+    UNIQUE (tenant_id, bot_id, name),
+    FOREIGN KEY (tenant_id, bot_id) REFERENCES bots
+);
+CREATE INDEX queues_of_bot ON queues (tenant_id, bot_id, queue_id);
+
+CREATE TABLE agents (
+    tenant_id bigint NOT NULL CHECK (tenant_id > 0),
+    agent_id bigint GENERATED ALWAYS AS IDENTITY,
+    name text NOT NULL,
+    bot_ids bigint[] NOT NULL,
+    away boolean NOT NULL DEFAULT false,
+    revision bigint NOT NULL DEFAULT 1,
+    PRIMARY KEY (tenant_id, agent_id)
+);
+
+CREATE TABLE contacts (
+    tenant_id bigint NOT NULL CHECK (tenant_id > 0),
+    contact_id bigint GENERATED ALWAYS AS IDENTITY,
+    name text NOT NULL,
+    email text NOT NULL DEFAULT '',
+    phone text NOT NULL DEFAULT '',
+    channel smallint NOT NULL,
+    address text NOT NULL,
+    revision bigint NOT NULL DEFAULT 1,
+    PRIMARY KEY (tenant_id, contact_id),
+    UNIQUE (tenant_id, channel, address)
+);
+
+-- What is known of a ticket. Changed only by a transaction that holds the lock of its row in ticket_clocks.
+CREATE TABLE tickets (
+    tenant_id bigint NOT NULL,
+    ticket_id bigint GENERATED ALWAYS AS IDENTITY,
+    bot_id bigint NOT NULL,
+    queue_id bigint,
+    contact_id bigint NOT NULL,
+    agent_id bigint,
+    state smallint NOT NULL,
+    is_open boolean NOT NULL GENERATED ALWAYS AS (state <> 3) STORED,
+    previous_ticket_id bigint,
+    tags text[] NOT NULL DEFAULT '{}',
+    opened_at timestamptz NOT NULL,
+    first_assigned_at timestamptz,
+    first_agent_message_at timestamptz,
+    -- The last close; all null while the ticket is open.
+    closed_at timestamptz,
+    close_source smallint,
+    close_author_kind smallint,
+    close_author_id bigint,
+    close_category text,
+    close_summary text,
+    close_exit_route text,
+    PRIMARY KEY (tenant_id, ticket_id),
+    FOREIGN KEY (tenant_id, bot_id) REFERENCES bots,
+    FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts,
+    CHECK ((state = 3) = (closed_at IS NOT NULL))
+);
+-- The lists: the last opened first, open ones and closed ones apart, so that a few open tickets are found at once
+-- among millions of closed ones.
+CREATE INDEX tickets_of_tenant ON tickets (tenant_id, is_open, ticket_id DESC);
+CREATE INDEX tickets_of_bot ON tickets (tenant_id, bot_id, is_open, ticket_id DESC);
+CREATE INDEX tickets_of_queue ON tickets (tenant_id, queue_id, is_open, ticket_id DESC) WHERE queue_id IS NOT NULL;
+CREATE INDEX tickets_of_agent ON tickets (tenant_id, agent_id, is_open, ticket_id DESC) WHERE agent_id IS NOT NULL;
+
+-- The hot part of a ticket: one narrow row, locked by whatever changes the ticket. Its order of commits is the
+-- order of events.
+--
+-- Invariant: within a generation next_due_at never falls, and once it is null it stays null. Whatever lowers it or
+-- brings it back raises the generation in the same update (plazo_domain::Clock).
+CREATE TABLE ticket_clocks (
+    tenant_id bigint NOT NULL,
+    ticket_id bigint NOT NULL,
+    bot_id bigint NOT NULL,
+    -- Number of the ticket's last event.
+    ticket_seq bigint NOT NULL,
+    generation bigint NOT NULL,
+    -- The last generation that the timer is known to hold.
+    armed_generation bigint NOT NULL,
+    -- Whole milliseconds.
+    next_due_at timestamptz,
+    last_cycle integer NOT NULL DEFAULT 0,
+    -- The running cycle; null when none runs.
+    anchor_at timestamptz,
+    policy_version bigint,
+    stages_done smallint NOT NULL DEFAULT 0,
+    warning_accepted_at timestamptz,
+    alert smallint NOT NULL DEFAULT 0,
+    last_customer_message_at timestamptz,
+    PRIMARY KEY (tenant_id, ticket_id),
+    CHECK ((anchor_at IS NULL) = (policy_version IS NULL)),
+    CHECK (next_due_at IS NULL OR anchor_at IS NOT NULL)
+) WITH (
+    fillfactor = 70,
+    -- Few rows are touched often: clean up early, so that the partial indexes stay small.
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_cost_delay = 0
+);
+-- For the relay: rows whose generation the timer may not know.
+CREATE INDEX ticket_clocks_dirty ON ticket_clocks (tenant_id, ticket_id) WHERE armed_generation < generation;
+-- For the rebuild and the overdue sweep.
+CREATE INDEX ticket_clocks_pending ON ticket_clocks (next_due_at, tenant_id, ticket_id) WHERE next_due_at IS NOT NULL;
+
+CREATE TABLE messages (
+    tenant_id bigint NOT NULL,
+    ticket_id bigint NOT NULL,
+    -- The event that recorded it.
+    ticket_seq bigint NOT NULL,
+    message_id bigint GENERATED ALWAYS AS IDENTITY,
+    author_kind smallint NOT NULL,
+    author_id bigint NOT NULL,
+    kind smallint NOT NULL,
+    body text NOT NULL,
+    attachment_urls text[] NOT NULL DEFAULT '{}',
+    recorded_at timestamptz NOT NULL,
+    channel_at timestamptz,
+    PRIMARY KEY (tenant_id, ticket_id, ticket_seq)
+);
+
+-- What became of the active messages that tickets asked for. States only move forward.
+CREATE TABLE active_message_states (
+    tenant_id bigint NOT NULL,
+    ticket_id bigint NOT NULL,
+    idempotency_key text NOT NULL,
+    -- 0 until the first report.
+    state smallint NOT NULL DEFAULT 0,
+    state_at timestamptz,
+    PRIMARY KEY (tenant_id, ticket_id, idempotency_key)
+);
+
+-- Append-only. Ids are taken after the ticket's row is locked, so they order the events of one ticket; across
+-- transactions they are no order, which is why readers take windows of transaction ids (src/feed.rs).
+CREATE SEQUENCE ticket_event_ids;
+CREATE TABLE ticket_events (
+    event_id bigint NOT NULL DEFAULT nextval('ticket_event_ids'),
+    transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    tenant_id bigint NOT NULL,
+    ticket_id bigint NOT NULL,
+    ticket_seq bigint NOT NULL,
+    bot_id bigint NOT NULL,
+    author_kind smallint NOT NULL,
+    author_id bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    -- An encoded plazo.ticketing.v1.TicketEvent with nothing but its payload.
+    payload bytea NOT NULL
+) PARTITION BY RANGE (recorded_at);
+-- Where a window begins, and its events in order.
+CREATE INDEX ticket_events_windows ON ticket_events (transaction_id, event_id);
+CREATE INDEX ticket_events_in_order ON ticket_events (event_id);
+CREATE INDEX ticket_events_of_ticket ON ticket_events (tenant_id, ticket_id, ticket_seq);
+-- Takes what no week's partition takes: nothing, as long as partitions are made ahead.
+CREATE TABLE ticket_events_default PARTITION OF ticket_events DEFAULT;
+
+-- Makes the partitions of this week and the weeks ahead; weeks begin on Monday, in UTC. Repeating it does nothing.
+CREATE FUNCTION make_event_partitions(weeks_ahead integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    first_day date := date_trunc('week', clock_timestamp() AT TIME ZONE 'UTC')::date;
+    day date;
+BEGIN
+    FOR day IN SELECT first_day + 7 * n FROM generate_series(0, weeks_ahead) AS n LOOP
+        EXECUTE format(
+            'CREATE TABLE IF NOT EXISTS %I PARTITION OF ticket_events FOR VALUES FROM (%L) TO (%L)',
+            'ticket_events_' || to_char(day, 'YYYYMMDD'),
+            day::timestamp AT TIME ZONE 'UTC',
+            (day + 7)::timestamp AT TIME ZONE 'UTC'
+        );
+    END LOOP;
+END
+$$;
+SELECT make_event_partitions(2);
+
+-- One row: which feed this is, and which transactions' events were dropped.
+CREATE TABLE feed (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    feed_uuid uuid NOT NULL DEFAULT gen_random_uuid(),
+    -- Events of transactions below this were dropped with their partitions.
+    horizon_transaction_id xid8 NOT NULL DEFAULT '0'
+);
+INSERT INTO feed DEFAULT VALUES;
+
+-- Drops the partitions of weeks that ended more than so many days ago, and moves the horizon first: a consumer that is
+-- behind it is told so, and never sees a gap. Answers how many were dropped.
+CREATE FUNCTION drop_event_partitions(keep_days integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    partition record;
+    last_transaction xid8;
+    dropped integer := 0;
+BEGIN
+    FOR partition IN
+        SELECT child.relname, to_date(right(child.relname, 8), 'YYYYMMDD') AS first_day
+        FROM pg_inherits
+        JOIN pg_class AS child ON child.oid = inhrelid
+        WHERE inhparent = 'ticket_events'::regclass AND child.relname ~ '^ticket_events_[0-9]{8}$'
+    LOOP
+        IF (partition.first_day + 7 + keep_days)::timestamp AT TIME ZONE 'UTC' >= clock_timestamp() THEN
+            CONTINUE;
+        END IF;
+        EXECUTE format('SELECT max(transaction_id) FROM %I', partition.relname) INTO last_transaction;
+        IF last_transaction IS NOT NULL THEN
+            UPDATE feed
+            SET horizon_transaction_id =
+                greatest(horizon_transaction_id::text::numeric, last_transaction::text::numeric + 1)::text::xid8;
+        END IF;
+        EXECUTE format('DROP TABLE %I', partition.relname);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END
+$$;
+
+-- First answers of changes, so that a repeated request gets the same one.
+CREATE TABLE answered_requests (
+    tenant_id bigint NOT NULL,
+    request_id uuid NOT NULL,
+    method text NOT NULL,
+    -- SHA-256 of the encoded request.
+    fingerprint bytea NOT NULL,
+    -- The encoded answer; null only inside the transaction that makes it.
+    answer bytea,
+    answered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant_id, request_id)
+);
+CREATE INDEX answered_requests_by_age ON answered_requests (answered_at);

@@ -1,0 +1,25 @@
+-- Locks those of the wanted rows that nobody else holds, in the order of ids. `now` is read after each row's lock.
+WITH locked AS MATERIALIZED (
+    SELECT clocks.*
+    FROM unnest($1::bigint[], $2::bigint[]) AS wanted (tenant_id, ticket_id)
+    JOIN ticket_clocks AS clocks USING (tenant_id, ticket_id)
+    ORDER BY clocks.tenant_id, clocks.ticket_id
+    FOR UPDATE OF clocks SKIP LOCKED
+)
+SELECT
+    tenant_id AS "tenant_id!",
+    ticket_id AS "ticket_id!",
+    bot_id AS "bot_id!",
+    ticket_seq AS "ticket_seq!",
+    generation AS "generation!",
+    armed_generation AS "armed_generation!",
+    next_due_at,
+    last_cycle AS "last_cycle!",
+    anchor_at,
+    policy_version,
+    stages_done AS "stages_done!",
+    warning_accepted_at,
+    alert AS "alert!",
+    last_customer_message_at,
+    clock_timestamp() AS "now!"
+FROM locked

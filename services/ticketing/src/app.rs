@@ -1,0 +1,199 @@
+//! Wiring: `bind` builds and binds, `run` runs.
+
+use std::net::SocketAddr;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plazo_proto::FILE_DESCRIPTOR_SET;
+use plazo_proto::ticketing::v1::contact_service_server::ContactServiceServer;
+use plazo_proto::ticketing::v1::feed_service_server::FeedServiceServer;
+use plazo_proto::ticketing::v1::message_state_service_server::MessageStateServiceServer;
+use plazo_proto::ticketing::v1::settings_service_server::SettingsServiceServer;
+use plazo_proto::ticketing::v1::ticket_service_server::TicketServiceServer;
+use plazo_proto::timer::v1::ticket_handler_service_server::TicketHandlerServiceServer;
+use plazo_proto::timer::v1::timer_service_client::TimerServiceClient;
+use plazo_service::{
+    Actor, ConfigError, Listeners, Metrics, OnEnd, Server, ServiceConfig as _, Supervisor,
+    connect_lazy, limit_messages,
+};
+use sqlx::PgPool;
+use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio_util::sync::CancellationToken;
+
+use crate::changes::Changes;
+use crate::config::{Config, DatabaseConfig};
+use crate::feed::hub::Hub;
+use crate::firing::Firing;
+use crate::grpc::permissions::PERMISSIONS;
+use crate::grpc::{
+    ContactService, FeedService, HandlerService, MessageStateService, SettingsService,
+    TicketService,
+};
+use crate::maintenance;
+use crate::metrics::{FeedMetrics, FiringMetrics, RelayMetrics};
+use crate::relay::Relay;
+use crate::store::settings::PolicyCache;
+use crate::sweep::Sweep;
+
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+const END_TASKS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The service, bound to its addresses and connected to its database, but not serving yet.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    listeners: Listeners,
+    pool: PgPool,
+}
+
+/// Runs the service with a configuration until `shutdown`.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    App::bind(config).await?.run(shutdown).await
+}
+
+impl App {
+    /// Connects to the database, brings its schema up to date or refuses an unknown one, and takes the addresses.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        let pool = connect(&config.database).await?;
+        if config.database.migrate {
+            MIGRATOR.run(&pool).await?;
+        } else {
+            refuse_unknown_schema(&pool).await?;
+        }
+        let listeners = Listeners::bind(&config.server).await?;
+        Ok(Self {
+            config,
+            listeners,
+            pool,
+        })
+    }
+
+    /// Where gRPC is served.
+    pub fn grpc_address(&self) -> std::io::Result<SocketAddr> {
+        self.listeners.grpc_address()
+    }
+
+    /// Serves until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self {
+            config,
+            listeners,
+            pool,
+        } = self;
+        let mut metrics = Metrics::new(Config::NAME);
+        let firing_metrics = FiringMetrics::register(metrics.service_registry());
+        let relay_metrics = RelayMetrics::register(metrics.service_registry());
+        let feed_metrics = FeedMetrics::register(metrics.service_registry());
+
+        let changes = Changes::new(pool.clone());
+        let policies = Arc::new(PolicyCache::new());
+        let hub = Hub::new(changes.clone(), Arc::clone(&policies));
+        let supervisor = Supervisor::new(Config::NAME, &shutdown);
+        start_tasks(&supervisor, &config, &changes, &hub, &relay_metrics)?;
+
+        let firing = Firing::new(changes.clone(), Arc::clone(&policies), firing_metrics);
+        let settings = SettingsService::new(changes.clone(), Arc::clone(&policies));
+        let tickets = TicketService::new(
+            changes.clone(),
+            Arc::clone(&policies),
+            hub,
+            feed_metrics.clone(),
+        );
+        let contacts = ContactService::new(changes.clone());
+        let handler = HandlerService::new(changes.clone(), firing);
+        let feed = FeedService::new(changes.clone(), feed_metrics);
+        let states = MessageStateService::new(changes, policies);
+        let limits = &config.server;
+        let served = Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
+            .add_service(limit_messages!(
+                SettingsServiceServer::new(settings),
+                limits
+            ))
+            .add_service(limit_messages!(ContactServiceServer::new(contacts), limits))
+            .add_service(limit_messages!(TicketServiceServer::new(tickets), limits))
+            .add_service(limit_messages!(
+                TicketHandlerServiceServer::new(handler),
+                limits
+            ))
+            .add_service(limit_messages!(FeedServiceServer::new(feed), limits))
+            .add_service(limit_messages!(
+                MessageStateServiceServer::new(states),
+                limits
+            ))
+            .run(listeners, supervisor.shutdown_token())
+            .await;
+        // Ends the tasks as well when the server could not go on.
+        let ended = supervisor.shut_down(END_TASKS_WITHIN).await;
+        pool.close().await;
+        served?;
+        Ok(ended?)
+    }
+}
+
+fn start_tasks(
+    supervisor: &Supervisor,
+    config: &Config,
+    changes: &Changes,
+    hub: &Hub,
+    relay_metrics: &RelayMetrics,
+) -> Result<(), ConfigError> {
+    let channel = connect_lazy(&config.timer, Actor::service(Config::NAME))?;
+    let timer = limit_messages!(TimerServiceClient::new(channel), config.timer);
+    let relay = Relay::new(
+        changes.clone(),
+        timer.clone(),
+        config.relay.clone(),
+        relay_metrics.clone(),
+    );
+    supervisor.spawn("relay", OnEnd::Restart, move |stop| relay.clone().run(stop));
+    let sweep = Sweep::new(
+        changes.clone(),
+        timer,
+        config.sweep.clone(),
+        relay_metrics.clone(),
+    );
+    supervisor.spawn("sweep", OnEnd::Restart, move |stop| sweep.clone().run(stop));
+    let hub = hub.clone();
+    supervisor.spawn("hub", OnEnd::Restart, move |stop| hub.clone().run(stop));
+    let pool = changes.pool().clone();
+    let (feed, requests) = (config.feed.clone(), config.requests.clone());
+    supervisor.spawn("maintenance", OnEnd::Restart, move |stop| {
+        maintenance::run(pool.clone(), feed.clone(), requests.clone(), stop)
+    });
+    Ok(())
+}
+
+async fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+    let options = PgConnectOptions::from_str(&config.url)
+        .map_err(|error| ConfigError::value("database.url", error.to_string()))?
+        .application_name("plazo-ticketing")
+        .options([("statement_timeout", config.statement_timeout_ms.to_string())]);
+    let pool = PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        .connect_with(options)
+        .await?;
+    Ok(pool)
+}
+
+/// A schema that is behind or ahead of this program is refused: a migration job brings it up to date.
+async fn refuse_unknown_schema(pool: &PgPool) -> anyhow::Result<()> {
+    let mut connection = pool.acquire().await?;
+    let applied: Vec<i64> = match connection.list_applied_migrations("_sqlx_migrations").await {
+        Ok(applied) => applied
+            .into_iter()
+            .map(|migration| migration.version)
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    let known: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
+    anyhow::ensure!(
+        applied == known,
+        "the schema of the database has the migrations {applied:?}, this program needs {known:?}: \
+         run the migration job, or set database.migrate = true"
+    );
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! The configuration of ticketing. Every key stands with its default and a comment in `config.default.toml`.
+
+use plazo_service::{ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig};
+use serde::Deserialize;
+
+/// See `config.default.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where it listens, and its limits.
+    pub server: ServerConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// PostgreSQL.
+    pub database: DatabaseConfig,
+    /// The timer service.
+    pub timer: ClientConfig,
+    /// From dirty rows to the timer.
+    pub relay: RelayConfig,
+    /// The search for lost deadlines.
+    pub sweep: SweepConfig,
+    /// The event feed.
+    pub feed: FeedConfig,
+    /// First answers that are kept for repeated requests.
+    pub requests: RequestsConfig,
+}
+
+/// PostgreSQL.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `postgres://…`
+    pub url: String,
+    /// The most connections that this process opens.
+    pub max_connections: u32,
+    /// How long a call waits for a free connection.
+    pub acquire_timeout_ms: u64,
+    /// How long one statement may take.
+    pub statement_timeout_ms: u64,
+    /// Whether to bring the schema up to date at start. In production a job does it, and this service refuses
+    /// a schema that it does not know.
+    pub migrate: bool,
+}
+
+/// The relay.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayConfig {
+    /// Tickets a call, 1 to 1,000.
+    pub batch: u32,
+    /// How often to look for changes that other replicas committed.
+    pub poll_ms: u64,
+    /// How long the timer may take.
+    pub arm_timeout_ms: u64,
+    /// The longest wait before trying again while the timer is away.
+    pub max_backoff_ms: u64,
+}
+
+/// The overdue sweep.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SweepConfig {
+    /// How often to look.
+    pub period_ms: u64,
+    /// How long overdue. Longer than the timer's lease.
+    pub grace_ms: u64,
+    /// The most tickets to check at once, 1 to 1,000.
+    pub batch: u32,
+}
+
+/// The event feed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedConfig {
+    /// How often partitions are made ahead and old ones dropped.
+    pub maintenance_period_ms: u64,
+    /// How long events are kept; 0 for ever.
+    pub retention_days: u32,
+}
+
+/// First answers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestsConfig {
+    /// How long they are kept.
+    pub keep_hours: u32,
+}
+
+impl ServiceConfig for Config {
+    const NAME: &'static str = "ticketing";
+    const DEFAULTS: &'static str = include_str!("../config.default.toml");
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.server.validate("server")?;
+        self.timer.validate("timer")?;
+        require(!self.database.url.is_empty(), "database.url", "must be set")?;
+        // Each open event stream and each background task takes one now and then, beside the calls.
+        require(
+            self.database.max_connections >= 2,
+            "database.max_connections",
+            "must be at least 2",
+        )?;
+        require(
+            self.database.acquire_timeout_ms > 0,
+            "database.acquire_timeout_ms",
+            "must be above zero",
+        )?;
+        require(
+            self.database.statement_timeout_ms > 0,
+            "database.statement_timeout_ms",
+            "must be above zero",
+        )?;
+        let batch = 1..=1_000;
+        require(
+            batch.contains(&self.relay.batch),
+            "relay.batch",
+            "must be from 1 to 1000",
+        )?;
+        require(
+            self.relay.poll_ms > 0,
+            "relay.poll_ms",
+            "must be above zero",
+        )?;
+        require(
+            self.relay.arm_timeout_ms > 0,
+            "relay.arm_timeout_ms",
+            "must be above zero",
+        )?;
+        require(
+            self.relay.max_backoff_ms > 0,
+            "relay.max_backoff_ms",
+            "must be above zero",
+        )?;
+        require(
+            batch.contains(&self.sweep.batch),
+            "sweep.batch",
+            "must be from 1 to 1000",
+        )?;
+        require(
+            self.sweep.period_ms > 0,
+            "sweep.period_ms",
+            "must be above zero",
+        )?;
+        require(
+            self.sweep.grace_ms > 0,
+            "sweep.grace_ms",
+            "must be above zero",
+        )?;
+        require(
+            self.feed.maintenance_period_ms > 0,
+            "feed.maintenance_period_ms",
+            "must be above zero",
+        )?;
+        require(
+            self.requests.keep_hours > 0,
+            "requests.keep_hours",
+            "must be above zero",
+        )
+    }
+}
+
+fn require(holds: bool, key: &str, problem: &str) -> Result<(), ConfigError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(ConfigError::value(key, problem))
+    }
+}

@@ -1,0 +1,206 @@
+//! `plazo.ticketing.v1.ContactService`.
+
+use futures::FutureExt as _;
+use plazo_proto::common::v1::ChannelIdentity;
+use plazo_proto::ticketing::v1 as proto;
+use plazo_proto::ticketing::v1::contact_service_server::ContactService as Api;
+use plazo_proto::ticketing::v1::{
+    CreateContactRequest, CreateContactResponse, GetContactRequest, GetContactResponse,
+    LookUpContactRequest, LookUpContactResponse, UpdateContactRequest, UpdateContactResponse,
+};
+use plazo_service::status;
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
+use tonic::{Request, Response, Status};
+
+use super::caller::actor_of_tenant;
+use crate::changes::{Changes, RequestKey};
+use crate::contacts::{self, Contact, ContactChange, NewContact};
+use crate::error::Error;
+use crate::settings::etag;
+use crate::validate::Checks;
+
+/// The customers of a tenant.
+#[derive(Debug, Clone)]
+pub struct ContactService {
+    changes: Changes,
+}
+
+impl ContactService {
+    /// Contacts in the database of `changes`.
+    pub fn new(changes: Changes) -> Self {
+        Self { changes }
+    }
+
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
+        Ok(self.changes.pool().acquire().await?)
+    }
+}
+
+#[tonic::async_trait]
+impl Api for ContactService {
+    async fn create_contact(
+        &self,
+        request: Request<CreateContactRequest>,
+    ) -> Result<Response<CreateContactResponse>, Status> {
+        let tenant_id = actor_of_tenant(&request)?.tenant_id;
+        let request = request.into_inner();
+        let new = new_contact(&request)?;
+        let key = RequestKey::new(tenant_id, "CreateContact", &request.request_id, &request)?;
+        let answer = self.changes.run(key, move |connection| {
+            let new = new.clone();
+            async move {
+                let contact = contacts::create(connection, tenant_id, &new).await?;
+                Ok(CreateContactResponse {
+                    contact: Some(answer(contact)),
+                })
+            }
+            .boxed()
+        });
+        Ok(Response::new(answer.await?))
+    }
+
+    async fn get_contact(
+        &self,
+        request: Request<GetContactRequest>,
+    ) -> Result<Response<GetContactResponse>, Status> {
+        let tenant_id = actor_of_tenant(&request)?.tenant_id;
+        let contact_id = request.into_inner().contact_id;
+        let mut checks = Checks::new();
+        checks.id("contact_id", contact_id);
+        checks.finish()?;
+        let mut connection = self.connection().await?;
+        let contact = contacts::get(&mut connection, tenant_id, contact_id).await?;
+        Ok(Response::new(GetContactResponse {
+            contact: Some(answer(contact)),
+        }))
+    }
+
+    async fn update_contact(
+        &self,
+        request: Request<UpdateContactRequest>,
+    ) -> Result<Response<UpdateContactResponse>, Status> {
+        let tenant_id = actor_of_tenant(&request)?.tenant_id;
+        let request = request.into_inner();
+        let update = contact_update(&request)?;
+        let key = RequestKey::new(tenant_id, "UpdateContact", &request.request_id, &request)?;
+        let answer = self.changes.run(key, move |connection| {
+            let update = update.clone();
+            async move {
+                let Update {
+                    contact_id,
+                    etag,
+                    change,
+                } = &update;
+                let contact =
+                    contacts::update(connection, tenant_id, *contact_id, etag, change).await?;
+                Ok(UpdateContactResponse {
+                    contact: Some(answer(contact)),
+                })
+            }
+            .boxed()
+        });
+        Ok(Response::new(answer.await?))
+    }
+
+    async fn look_up_contact(
+        &self,
+        request: Request<LookUpContactRequest>,
+    ) -> Result<Response<LookUpContactResponse>, Status> {
+        let tenant_id = actor_of_tenant(&request)?.tenant_id;
+        let request = request.into_inner();
+        let mut checks = Checks::new();
+        let identity =
+            checks.channel_identity("channel_identity", request.channel_identity.as_ref());
+        let (channel, address) = checks.finish_with(identity)?;
+        let mut connection = self.connection().await?;
+        let contact =
+            contacts::find_by_identity(&mut connection, tenant_id, channel, &address).await?;
+        let Some(contact) = contact else {
+            let which = "with this channel identity";
+            return Err(status::not_found("CONTACT_NOT_FOUND", "contact", &which));
+        };
+        Ok(Response::new(LookUpContactResponse {
+            contact: Some(answer(contact)),
+        }))
+    }
+}
+
+fn new_contact(request: &CreateContactRequest) -> Result<NewContact, Error> {
+    let mut checks = Checks::new();
+    checks.request_id(&request.request_id);
+    let Some(contact) = &request.contact else {
+        return Err(checks.finish_without("contact"));
+    };
+    checks.left_to_service("contact.contact_id", &contact.contact_id);
+    checks.name("contact.name", &contact.name);
+    checks.optional_email("contact.email", &contact.email);
+    checks.optional_phone("contact.phone", &contact.phone);
+    let field = "contact.channel_identity";
+    let identity = checks.channel_identity(field, contact.channel_identity.as_ref());
+    checks.left_to_service("contact.etag", &contact.etag);
+    checks
+        .finish_with(identity)
+        .map(|(channel, address)| NewContact {
+            name: contact.name.clone(),
+            email: contact.email.clone(),
+            phone: contact.phone.clone(),
+            channel,
+            address,
+        })
+}
+
+#[derive(Clone)]
+struct Update {
+    contact_id: i64,
+    etag: String,
+    change: ContactChange,
+}
+
+fn contact_update(request: &UpdateContactRequest) -> Result<Update, Error> {
+    let mut checks = Checks::new();
+    checks.request_id(&request.request_id);
+    let known = ["name", "email", "phone"];
+    let mask = checks.update_mask(request.update_mask.as_ref(), &known);
+    let Some(contact) = &request.contact else {
+        return Err(checks.finish_without("contact"));
+    };
+    checks.id("contact.contact_id", contact.contact_id);
+    let mut change = ContactChange {
+        name: None,
+        email: None,
+        phone: None,
+    };
+    if mask.has("name") {
+        checks.name("contact.name", &contact.name);
+        change.name = Some(contact.name.clone());
+    }
+    if mask.has("email") {
+        checks.optional_email("contact.email", &contact.email);
+        change.email = Some(contact.email.clone());
+    }
+    if mask.has("phone") {
+        checks.optional_phone("contact.phone", &contact.phone);
+        change.phone = Some(contact.phone.clone());
+    }
+    checks.finish()?;
+    Ok(Update {
+        contact_id: contact.contact_id,
+        etag: contact.etag.clone(),
+        change,
+    })
+}
+
+fn answer(contact: Contact) -> proto::Contact {
+    proto::Contact {
+        contact_id: contact.contact_id,
+        name: contact.name,
+        email: contact.email,
+        phone: contact.phone,
+        channel_identity: Some(ChannelIdentity {
+            channel: contact.channel.into(),
+            address: contact.address,
+        }),
+        etag: etag(contact.revision),
+    }
+}

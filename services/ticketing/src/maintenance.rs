@@ -1,0 +1,79 @@
+//! Housekeeping: partitions of events made ahead and dropped after their time, old answers forgotten.
+
+use std::time::Duration;
+
+use plazo_service::TaskError;
+use plazo_service::status::chain;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{FeedConfig, RequestsConfig};
+use crate::error::Error;
+
+const WEEKS_AHEAD: i32 = 2;
+/// One statement deletes so many answers; the next one follows at once while there are more.
+const PURGE_BATCH: i64 = 5_000;
+/// The most statements a round, so that a round ends.
+const PURGE_ROUNDS: u32 = 200;
+
+/// Runs at start and then once a period, until `stop`.
+pub(crate) async fn run(
+    pool: PgPool,
+    feed: FeedConfig,
+    requests: RequestsConfig,
+    stop: CancellationToken,
+) -> Result<(), TaskError> {
+    let period = Duration::from_millis(feed.maintenance_period_ms);
+    loop {
+        if let Err(error) = round(&pool, &feed, &requests).await {
+            tracing::warn!(error = chain(&error), "maintenance failed");
+        }
+        if stop
+            .run_until_cancelled(tokio::time::sleep(period))
+            .await
+            .is_none()
+        {
+            return Ok(());
+        }
+    }
+}
+
+async fn round(pool: &PgPool, feed: &FeedConfig, requests: &RequestsConfig) -> Result<(), Error> {
+    sqlx::query!("SELECT make_event_partitions($1)", WEEKS_AHEAD)
+        .fetch_one(pool)
+        .await?;
+    if feed.retention_days > 0 {
+        let keep_days = i32::try_from(feed.retention_days).unwrap_or(i32::MAX);
+        let dropped = sqlx::query_scalar!(
+            r#"SELECT drop_event_partitions($1) AS "dropped!""#,
+            keep_days
+        )
+        .fetch_one(pool)
+        .await?;
+        if dropped > 0 {
+            tracing::info!(dropped, "dropped partitions of old events");
+        }
+    }
+    purge_answers(pool, requests).await
+}
+
+async fn purge_answers(pool: &PgPool, requests: &RequestsConfig) -> Result<(), Error> {
+    for _ in 0..PURGE_ROUNDS {
+        let deleted = sqlx::query!(
+            "DELETE FROM answered_requests
+             WHERE (tenant_id, request_id) IN (
+                 SELECT tenant_id, request_id FROM answered_requests
+                 WHERE answered_at < clock_timestamp() - make_interval(hours => $1)
+                 LIMIT $2
+             )",
+            i32::try_from(requests.keep_hours).unwrap_or(i32::MAX),
+            PURGE_BATCH
+        )
+        .execute(pool)
+        .await?;
+        if deleted.rows_affected() < PURGE_BATCH.unsigned_abs() {
+            break;
+        }
+    }
+    Ok(())
+}

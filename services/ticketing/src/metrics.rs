@@ -1,0 +1,206 @@
+//! What ticketing counts. Prefix `plazo_ticketing_`; labels are bounded.
+
+use std::sync::atomic::AtomicU64;
+
+use jiff::Timestamp;
+use plazo_domain::{Advance, Outcome, Stage};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::firing::Handled;
+
+/// From a millisecond to ten minutes.
+const LATENESS_BUCKETS: [f64; 14] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0,
+];
+
+/// A gauge of seconds.
+pub type SecondsGauge = Gauge<f64, AtomicU64>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: OutcomeValue,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum OutcomeValue {
+    Fired,
+    Already,
+    NotDue,
+    Stale,
+    Busy,
+    Error,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabel {
+    stage: StageValue,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum StageValue {
+    FirstAlert,
+    SecondAlert,
+    Warning,
+    Close,
+}
+
+/// The firing path.
+#[derive(Debug, Clone)]
+pub struct FiringMetrics {
+    handled: Family<OutcomeLabel, Counter>,
+    stages: Family<StageLabel, Counter>,
+    lateness: Histogram,
+}
+
+impl FiringMetrics {
+    /// Registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            handled: Family::default(),
+            stages: Family::default(),
+            lateness: Histogram::new(LATENESS_BUCKETS),
+        };
+        registry.register(
+            "handled",
+            "Due tickets that were looked at, by outcome",
+            metrics.handled.clone(),
+        );
+        registry.register(
+            "stages_fired",
+            "Stages that took effect",
+            metrics.stages.clone(),
+        );
+        registry.register(
+            "stage_lateness_seconds",
+            "Time from a stage's deadline to its effect",
+            metrics.lateness.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn count(&self, handled: &[Handled]) {
+        for one in handled {
+            let outcome = match one {
+                Handled::Looked {
+                    outcome: Outcome::Fired,
+                    ..
+                } => OutcomeValue::Fired,
+                Handled::Looked {
+                    outcome: Outcome::Already,
+                    ..
+                } => OutcomeValue::Already,
+                Handled::Looked {
+                    outcome: Outcome::NotDue,
+                    ..
+                } => OutcomeValue::NotDue,
+                Handled::Stale => OutcomeValue::Stale,
+                Handled::Busy => OutcomeValue::Busy,
+                Handled::Failed(_) => OutcomeValue::Error,
+            };
+            self.handled.get_or_create(&OutcomeLabel { outcome }).inc();
+        }
+    }
+
+    pub(crate) fn observe(&self, advance: &Advance, now: Timestamp) {
+        for fired in &advance.fired {
+            let stage = match fired.stage {
+                Stage::FirstAlert => StageValue::FirstAlert,
+                Stage::SecondAlert => StageValue::SecondAlert,
+                Stage::Warning => StageValue::Warning,
+                Stage::Close => StageValue::Close,
+            };
+            self.stages.get_or_create(&StageLabel { stage }).inc();
+            self.lateness
+                .observe(now.duration_since(fired.due_at).as_secs_f64());
+        }
+    }
+}
+
+/// The relay and the nets under it.
+#[derive(Debug, Clone)]
+pub struct RelayMetrics {
+    /// Tickets that were armed.
+    pub armed: Counter,
+    /// For how long the relay has had tickets that it could not hand over; 0 when it is up to date.
+    pub lag: SecondsGauge,
+    /// Entries that the timer had lost and the sweep brought back.
+    pub repaired: Counter,
+    /// Tickets that are overdue by more than the grace, as of the last sweep.
+    pub overdue: Gauge,
+}
+
+impl RelayMetrics {
+    /// Registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            armed: Counter::default(),
+            lag: SecondsGauge::default(),
+            repaired: Counter::default(),
+            overdue: Gauge::default(),
+        };
+        registry.register(
+            "relay_armed",
+            "Tickets handed to the timer",
+            metrics.armed.clone(),
+        );
+        registry.register(
+            "relay_lag_seconds",
+            "How long the relay has been behind; 0 when it is not",
+            metrics.lag.clone(),
+        );
+        registry.register(
+            "repaired",
+            "Entries that the timer had lost; outside of a rebuild each is a bug",
+            metrics.repaired.clone(),
+        );
+        registry.register(
+            "overdue_tickets",
+            "Tickets overdue by more than the sweep's grace",
+            metrics.overdue.clone(),
+        );
+        metrics
+    }
+}
+
+/// The event feed and live watching.
+#[derive(Debug, Clone)]
+pub struct FeedMetrics {
+    /// Events sent to consumers.
+    pub streamed: Counter,
+    /// Consumers and watchers that are connected.
+    pub streams: Gauge,
+    /// Watchers that were cut off because they read too slowly.
+    pub slow_watchers: Counter,
+}
+
+impl FeedMetrics {
+    /// Registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            streamed: Counter::default(),
+            streams: Gauge::default(),
+            slow_watchers: Counter::default(),
+        };
+        registry.register(
+            "feed_events",
+            "Events sent to consumers",
+            metrics.streamed.clone(),
+        );
+        registry.register(
+            "streams",
+            "Open event streams and watchers",
+            metrics.streams.clone(),
+        );
+        registry.register(
+            "slow_watchers",
+            "Watchers cut off because they read too slowly",
+            metrics.slow_watchers.clone(),
+        );
+        metrics
+    }
+}

@@ -1,0 +1,11 @@
+//! Rows of settings: bots, their policies, queues and agents.
+//!
+//! `permitted` is what an actor's bots are in SQL: none means every bot of the tenant.
+
+pub mod agents;
+pub mod bots;
+pub mod policies;
+mod policy_cache;
+pub mod queues;
+
+pub use policy_cache::{PolicyCache, PolicyKey};
