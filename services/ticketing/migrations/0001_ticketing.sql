@@ -247,7 +247,7 @@ CREATE TABLE answered_requests (
     tenant_id bigint NOT NULL,
     request_id uuid NOT NULL,
     method text NOT NULL,
-    -- SHA-256 of the encoded request.
+    -- SHA-256 of the actor and the encoded request.
     fingerprint bytea NOT NULL,
     -- The encoded answer; null only inside the transaction that makes it.
     answer bytea,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use plazo_service::commit_in_background;
+use plazo_service::{Actor, commit_in_background};
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgPool};
@@ -35,9 +35,10 @@ pub struct RequestKey {
 
 impl RequestKey {
     /// A key from the `request_id` field of `request`; without one the request can't be recognised again.
-    /// INVALID on `request_id` when it is not a UUID.
+    /// INVALID on `request_id` when it is not a UUID. Another actor's request is another request, however
+    /// alike: its maker may see other things.
     pub fn new<M: Message>(
-        tenant_id: i64,
+        actor: &Actor,
         method: &'static str,
         request_id: &str,
         request: &M,
@@ -49,12 +50,15 @@ impl RequestKey {
                 .map_err(|_| Error::invalid("request_id", "must be a UUID"))?;
             Some(parsed)
         };
-        let fingerprint = Sha256::digest(request.encode_to_vec()).into();
+        let mut fingerprint = Sha256::new();
+        fingerprint.update(actor.kind.to_string());
+        fingerprint.update([0]);
+        fingerprint.update(request.encode_to_vec());
         Ok(Self {
-            tenant_id,
+            tenant_id: actor.tenant_id,
             method,
             request_id,
-            fingerprint,
+            fingerprint: fingerprint.finalize().into(),
         })
     }
 }

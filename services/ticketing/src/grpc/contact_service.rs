@@ -43,10 +43,11 @@ impl Api for ContactService {
         &self,
         request: Request<CreateContactRequest>,
     ) -> Result<Response<CreateContactResponse>, Status> {
-        let tenant_id = actor_of_tenant(&request)?.tenant_id;
+        let actor = actor_of_tenant(&request)?;
+        let tenant_id = actor.tenant_id;
         let request = request.into_inner();
         let new = new_contact(&request)?;
-        let key = RequestKey::new(tenant_id, "CreateContact", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "CreateContact", &request.request_id, &request)?;
         let answer = self.changes.run(key, move |connection| {
             let new = new.clone();
             async move {
@@ -80,10 +81,11 @@ impl Api for ContactService {
         &self,
         request: Request<UpdateContactRequest>,
     ) -> Result<Response<UpdateContactResponse>, Status> {
-        let tenant_id = actor_of_tenant(&request)?.tenant_id;
+        let actor = actor_of_tenant(&request)?;
+        let tenant_id = actor.tenant_id;
         let request = request.into_inner();
         let update = contact_update(&request)?;
-        let key = RequestKey::new(tenant_id, "UpdateContact", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "UpdateContact", &request.request_id, &request)?;
         let answer = self.changes.run(key, move |connection| {
             let update = update.clone();
             async move {

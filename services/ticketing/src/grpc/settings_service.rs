@@ -57,7 +57,7 @@ impl Api for SettingsService {
         bots::check_may_create(&actor)?;
         let request = request.into_inner();
         let new = requests::new_bot(&request)?;
-        let key = RequestKey::new(actor.tenant_id, "CreateBot", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "CreateBot", &request.request_id, &request)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, new) = (actor.clone(), new.clone());
             async move {
@@ -109,7 +109,7 @@ impl Api for SettingsService {
         let request = request.into_inner();
         let update = requests::bot_update(&request)?;
         check_reach(&actor, update.id)?;
-        let key = RequestKey::new(actor.tenant_id, "UpdateBot", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "UpdateBot", &request.request_id, &request)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, update) = (actor.clone(), update.clone());
             async move {
@@ -133,7 +133,7 @@ impl Api for SettingsService {
         requests::check_exit_route(&request)?;
         check_reach(&actor, request.bot_id)?;
         let key = RequestKey::new(
-            actor.tenant_id,
+            &actor,
             "SetExitRoute",
             &request.request_id,
             &request,
@@ -185,7 +185,7 @@ impl Api for SettingsService {
         let replacement = requests::policy_replacement(&request)?;
         check_reach(&actor, request.bot_id)?;
         let key = RequestKey::new(
-            actor.tenant_id,
+            &actor,
             "SetInactivityPolicy",
             &request.request_id,
             &request,
@@ -222,7 +222,7 @@ impl Api for SettingsService {
         let (bot_id, name) = requests::new_queue(&request)?;
         check_reach(&actor, bot_id)?;
         let key = RequestKey::new(
-            actor.tenant_id,
+            &actor,
             "CreateQueue",
             &request.request_id,
             &request,
@@ -267,7 +267,7 @@ impl Api for SettingsService {
         let request = request.into_inner();
         let new = requests::new_agent(&request)?;
         let key = RequestKey::new(
-            actor.tenant_id,
+            &actor,
             "CreateAgent",
             &request.request_id,
             &request,
@@ -323,7 +323,7 @@ impl Api for SettingsService {
         let request = request.into_inner();
         let update = requests::agent_update(&request)?;
         let key = RequestKey::new(
-            actor.tenant_id,
+            &actor,
             "UpdateAgent",
             &request.request_id,
             &request,

@@ -91,7 +91,7 @@ macro_rules! change_ticket {
         let actor = actor_of_tenant(&$request)?;
         let request = $request.into_inner();
         $check(&request)?;
-        let key = RequestKey::new(actor.tenant_id, $method, &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, $method, &request.request_id, &request)?;
         let policies = Arc::clone(&$self.policies);
         let answer = $self.changes.run(key, move |connection| {
             let (actor, request, policies) =
@@ -199,7 +199,7 @@ impl Api for TicketService {
         let request = request.into_inner();
         let new = requests::new_message(&request)?;
         let key = RequestKey::new(
-            actor.tenant_id,
+            &actor,
             "RecordMessage",
             &request.request_id,
             &request,
