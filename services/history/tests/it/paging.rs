@@ -31,11 +31,11 @@ fn ids(page: &ListClosedTicketsResponse) -> Vec<i64> {
     page.tickets.iter().map(|ticket| ticket.ticket_id).collect()
 }
 
-/// Tickets 1 to 9 of one agent and two bots, closed in the order of their ids; 4 and 5 at the same instant.
+/// Tickets 1 to 9 of one agent and two bots, closed in the order of their ids; 5 and 6, which two pages part, at the same instant.
 async fn nine_closed_tickets(feed: &Feed) -> Running {
     let history = Running::fresh(feed).await;
     for ticket_id in 1..=9 {
-        let closed_at = second(if ticket_id == 5 { 4 } else { ticket_id });
+        let closed_at = second(if ticket_id == 6 { 5 } else { ticket_id });
         feed.send(closed_ticket(
             1,
             3 + ticket_id % 2,
@@ -101,7 +101,7 @@ async fn closing_times_bound_the_list_to_the_nanosecond() {
         (Some(just_after(second(7))), None, vec![9, 8]),
         (None, Some(second(3)), vec![2, 1]),
         (None, Some(just_after(second(3))), vec![3, 2, 1]),
-        (Some(second(4)), Some(second(6)), vec![5, 4]),
+        (Some(second(4)), Some(second(6)), vec![6, 5, 4]),
     ] {
         for (actor, agent_id) in [(viewer(1), 0), (viewer_of(1, &[3, 4]), 0), (viewer(1), 12)] {
             let message = ListClosedTicketsRequest {
