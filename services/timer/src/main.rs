@@ -1,3 +1,15 @@
-//! The timer service.
+//! The timer as a process of its own.
 
-fn main() {}
+use std::process::ExitCode;
+
+use plazo_service::{Listeners, run_main};
+use plazo_timer::{App, Config, TimerError};
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    run_main(|config: Config, shutdown: CancellationToken| async move {
+        let listeners = Listeners::bind(&config.server).await?;
+        App::build(config, listeners).await?.run(shutdown).await?;
+        Ok::<_, TimerError>(())
+    })
+}

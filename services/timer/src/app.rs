@@ -1,0 +1,110 @@
+//! The wiring of the timer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plazo_proto::timer::v1::timer_service_server::TimerServiceServer;
+use plazo_service::{Listeners, Metrics, OnEnd, Server, ServiceConfig, Supervisor, limit_messages};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::checks;
+use crate::claiming;
+use crate::config::Config;
+use crate::core::Core;
+use crate::error::TimerError;
+use crate::grpc::{PERMISSIONS, TimerGrpc};
+use crate::guard;
+use crate::metrics::TimerMetrics;
+use crate::rebuild;
+use crate::store::Store;
+
+const CONNECT_PAUSE: Duration = Duration::from_millis(200);
+/// After calls have had their time, dispatches get this much more to ack.
+const TASKS_GRACE: Duration = Duration::from_secs(1);
+
+/// A timer that is ready to run.
+#[derive(Debug)]
+pub struct App {
+    core: Arc<Core>,
+    server: Server,
+    listeners: Listeners,
+}
+
+impl App {
+    /// Connects to Redis, for which it waits a while, and checks that it is fit. Nothing is claimed yet. The handler and
+    /// notification needn't be there.
+    pub async fn build(config: Config, listeners: Listeners) -> Result<Self, TimerError> {
+        config.validate()?;
+        let mut metrics = Metrics::new(Config::NAME);
+        let timer_metrics = TimerMetrics::register(metrics.service_registry());
+        let store = connect(&config, &timer_metrics).await?;
+        checks::check(&store).await?;
+
+        let server_config = config.server.clone();
+        let core = Arc::new(Core::new(config, store, timer_metrics)?);
+        let service = TimerServiceServer::new(TimerGrpc::new(Arc::clone(&core)));
+        let service = limit_messages!(service, server_config);
+        let server = Server::new(
+            &server_config,
+            metrics,
+            plazo_proto::FILE_DESCRIPTOR_SET,
+            PERMISSIONS,
+        )
+        .add_service(service);
+        Ok(Self {
+            core,
+            server,
+            listeners,
+        })
+    }
+
+    /// The address at which gRPC is served.
+    pub fn grpc_address(&self) -> std::io::Result<SocketAddr> {
+        self.listeners.grpc_address()
+    }
+
+    /// Runs until `shutdown` is cancelled, or a part of it can't go on. Calls and dispatches have the grace time of
+    /// the configuration to end; leases that are left then end by themselves.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), TimerError> {
+        let grace = Duration::from_millis(self.core.config.server.shutdown_grace_ms);
+        let supervisor = Supervisor::new(Config::NAME, &shutdown);
+        let core = Arc::clone(&self.core);
+        supervisor.spawn("guard", OnEnd::Restart, move |shutdown| {
+            guard::run(Arc::clone(&core), shutdown)
+        });
+        let core = Arc::clone(&self.core);
+        supervisor.spawn("rebuild", OnEnd::Restart, move |shutdown| {
+            rebuild::run(Arc::clone(&core), shutdown)
+        });
+        let core = Arc::clone(&self.core);
+        supervisor.spawn("claiming", OnEnd::Restart, move |shutdown| {
+            claiming::run(Arc::clone(&core), shutdown)
+        });
+
+        let served = self
+            .server
+            .run(self.listeners, supervisor.shutdown_token())
+            .await;
+        // When the server can't go on, the rest ends too.
+        let ended = supervisor.shut_down(grace + TASKS_GRACE).await;
+        served?;
+        Ok(ended?)
+    }
+}
+
+/// Redis may be starting at the same time.
+async fn connect(config: &Config, metrics: &TimerMetrics) -> Result<Store, TimerError> {
+    let give_up_at = Instant::now() + Duration::from_millis(config.redis.start_timeout_ms);
+    loop {
+        let error = match Store::open(config, metrics.clone()).await {
+            Ok(store) => return Ok(store),
+            Err(error) => error,
+        };
+        if Instant::now() + CONNECT_PAUSE >= give_up_at {
+            return Err(TimerError::Redis(error.into()));
+        }
+        tokio::time::sleep(CONNECT_PAUSE).await;
+    }
+}

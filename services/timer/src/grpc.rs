@@ -1,0 +1,293 @@
+//! The gRPC API: reads requests, calls the store, writes answers.
+
+mod read;
+mod write;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plazo_proto::timer::v1 as proto;
+use plazo_proto::timer::v1::timer_service_server::TimerService;
+use plazo_service::paging::{decode_page_token, encode_page_token, page_size};
+use plazo_service::status::{
+    internal, invalid, permission_denied, resource_exhausted, unavailable,
+};
+use plazo_service::{Actor, ActorKind, MethodPermissions, Permission};
+use tonic::{Request, Response, Status};
+
+use crate::core::Core;
+use crate::metrics::RepairCause;
+use crate::store::{EntryList, StoreError, count};
+pub(crate) use read::pending_entry;
+
+/// Reading is for administrators too.
+const READERS: &[Permission] = &[Permission::Service, Permission::HelpdeskView];
+const SERVICES: &[Permission] = &[Permission::Service];
+
+/// Who may call what.
+pub(crate) const PERMISSIONS: MethodPermissions = &[
+    ("/plazo.timer.v1.TimerService/ArmTickets", SERVICES),
+    ("/plazo.timer.v1.TimerService/RepairTickets", SERVICES),
+    ("/plazo.timer.v1.TimerService/GetTicketEntries", READERS),
+    ("/plazo.timer.v1.TimerService/ListDueEntries", READERS),
+    (
+        "/plazo.timer.v1.TimerService/ListQuarantinedEntries",
+        READERS,
+    ),
+    (
+        "/plazo.timer.v1.TimerService/ReleaseQuarantinedEntries",
+        SERVICES,
+    ),
+    ("/plazo.timer.v1.TimerService/GetTimerStats", READERS),
+];
+
+const PAGE_SIZE_DEFAULT: i32 = 50;
+const RETRY_UNAVAILABLE: Duration = Duration::from_millis(100);
+const RETRY_OUT_OF_MEMORY: Duration = Duration::from_secs(1);
+
+/// Serves `plazo.timer.v1.TimerService`.
+#[derive(Debug)]
+pub(crate) struct TimerGrpc {
+    core: Arc<Core>,
+}
+
+impl TimerGrpc {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    async fn page(
+        &self,
+        list: EntryList,
+        actor: &Actor,
+        requested_size: i32,
+        page_token: &str,
+    ) -> Result<(Vec<proto::TimerEntry>, String), Status> {
+        let tenant_id = reader_tenant(actor)?;
+        let size = page_size(requested_size, PAGE_SIZE_DEFAULT)?;
+        let filter = read::page_filter(list, tenant_id);
+        let after = decode_page_token(&filter, page_token)?
+            .map(|cursor| read::position(cursor, self.core.store.layout()))
+            .transpose()?;
+        let limit = usize::try_from(size).unwrap_or(1);
+        let (entries, next) = self
+            .core
+            .store
+            .list(list, tenant_id, after, limit)
+            .await
+            .map_err(store_status)?;
+        let token = next.map_or_else(String::new, |position| {
+            encode_page_token(&filter, read::cursor(position))
+        });
+        Ok((entries.into_iter().map(write::entry).collect(), token))
+    }
+}
+
+#[tonic::async_trait]
+impl TimerService for TimerGrpc {
+    async fn arm_tickets(
+        &self,
+        request: Request<proto::ArmTicketsRequest>,
+    ) -> Result<Response<proto::ArmTicketsResponse>, Status> {
+        let arms = read::arms(&request.into_inner())?;
+        let core = &self.core;
+        let counts = core
+            .store
+            .arm(&arms, |shard| core.has_failures(shard))
+            .await
+            .map_err(store_status)?;
+        core.metrics.armed.inc_by(counts.added.unsigned_abs());
+        for arm in &arms {
+            if let Some(due_ms) = arm.due_ms {
+                core.wake
+                    .hint(core.store.layout().shard_of_member(&arm.member), due_ms);
+            }
+        }
+        Ok(Response::new(proto::ArmTicketsResponse {
+            added_count: counts.added,
+            removed_count: counts.removed,
+        }))
+    }
+
+    async fn repair_tickets(
+        &self,
+        request: Request<proto::RepairTicketsRequest>,
+    ) -> Result<Response<proto::RepairTicketsResponse>, Status> {
+        let entries = read::pending_entries(&request.into_inner())?;
+        let core = &self.core;
+        let layout = core.store.layout();
+        let shards: BTreeSet<_> = entries
+            .iter()
+            .map(|entry| layout.shard_of_member(&entry.member))
+            .collect();
+        let shards: Vec<_> = shards.into_iter().collect();
+        let grace_ms = i64::try_from(core.config.timer.repair_grace_ms).unwrap_or(i64::MAX);
+        let backlogs = core
+            .store
+            .have_backlog(&shards, grace_ms)
+            .await
+            .map_err(store_status)?;
+        // What waits in a backlog isn't lost.
+        let resting: BTreeSet<_> = shards
+            .into_iter()
+            .zip(backlogs)
+            .filter_map(|(shard, has_backlog)| has_backlog.then_some(shard))
+            .collect();
+        let total = entries.len();
+        let entries: Vec<_> = entries
+            .into_iter()
+            .filter(|entry| !resting.contains(&layout.shard_of_member(&entry.member)))
+            .collect();
+        let mut repaired_count = 0;
+        for repaired in core.store.repair(&entries).await.map_err(store_status)? {
+            repaired_count += repaired.added;
+            if let Some(due_ms) = repaired.first_due_ms {
+                core.wake.hint(repaired.shard, due_ms);
+            }
+        }
+        if repaired_count > 0 {
+            tracing::error!(
+                entries = repaired_count,
+                "entries were missing outside a rebuild"
+            );
+            core.metrics.repaired(RepairCause::Sweep, repaired_count);
+        }
+        Ok(Response::new(proto::RepairTicketsResponse {
+            repaired_count,
+            skipped_count: count(total - entries.len()),
+        }))
+    }
+
+    async fn get_ticket_entries(
+        &self,
+        request: Request<proto::GetTicketEntriesRequest>,
+    ) -> Result<Response<proto::GetTicketEntriesResponse>, Status> {
+        let own_tenant = reader_tenant(Actor::of(&request)?)?;
+        let (tenant_id, ticket_id) = read::ticket(request.get_ref(), own_tenant)?;
+        let entries = self
+            .core
+            .store
+            .entries_of(tenant_id, ticket_id)
+            .await
+            .map_err(store_status)?;
+        let entries = entries.into_iter().map(write::entry).collect();
+        Ok(Response::new(proto::GetTicketEntriesResponse { entries }))
+    }
+
+    async fn list_due_entries(
+        &self,
+        request: Request<proto::ListDueEntriesRequest>,
+    ) -> Result<Response<proto::ListDueEntriesResponse>, Status> {
+        let actor = Actor::of(&request)?;
+        let message = request.get_ref();
+        let (entries, next_page_token) = self
+            .page(
+                EntryList::Due,
+                actor,
+                message.page_size,
+                &message.page_token,
+            )
+            .await?;
+        Ok(Response::new(proto::ListDueEntriesResponse {
+            entries,
+            next_page_token,
+        }))
+    }
+
+    async fn list_quarantined_entries(
+        &self,
+        request: Request<proto::ListQuarantinedEntriesRequest>,
+    ) -> Result<Response<proto::ListQuarantinedEntriesResponse>, Status> {
+        let actor = Actor::of(&request)?;
+        let message = request.get_ref();
+        let (entries, next_page_token) = self
+            .page(
+                EntryList::Quarantined,
+                actor,
+                message.page_size,
+                &message.page_token,
+            )
+            .await?;
+        Ok(Response::new(proto::ListQuarantinedEntriesResponse {
+            entries,
+            next_page_token,
+        }))
+    }
+
+    async fn release_quarantined_entries(
+        &self,
+        request: Request<proto::ReleaseQuarantinedEntriesRequest>,
+    ) -> Result<Response<proto::ReleaseQuarantinedEntriesResponse>, Status> {
+        let members = read::members(&request.into_inner())?;
+        let core = &self.core;
+        let released_count = core.store.release(&members).await.map_err(store_status)?;
+        let now_ms = core.clock.now_ms();
+        for member in &members {
+            core.wake
+                .hint(core.store.layout().shard_of_member(member), now_ms);
+        }
+        Ok(Response::new(proto::ReleaseQuarantinedEntriesResponse {
+            released_count,
+        }))
+    }
+
+    async fn get_timer_stats(
+        &self,
+        _: Request<proto::GetTimerStatsRequest>,
+    ) -> Result<Response<proto::GetTimerStatsResponse>, Status> {
+        let store = &self.core.store;
+        let (now_ms, counts) = store.counts().await.map_err(store_status)?;
+        let alive_ms = self.core.config.guard.replica_alive_ms;
+        let replica_ids = store.replicas(alive_ms).await.map_err(store_status)?;
+        let layout = store.layout();
+        Ok(Response::new(proto::GetTimerStatsResponse {
+            shards: counts
+                .into_iter()
+                .map(|counts| write::shard_stats(&counts, layout))
+                .collect(),
+            redis_time: Some(write::timestamp(now_ms)),
+            replica_ids,
+        }))
+    }
+}
+
+/// The tenant whose entries the actor may read; none for services, which may read all.
+fn reader_tenant(actor: &Actor) -> Result<Option<i64>, Status> {
+    match actor.kind {
+        ActorKind::Service(_) => Ok(None),
+        ActorKind::Administrator(_) => Ok(Some(actor.tenant_id)),
+        ActorKind::Agent(_) | ActorKind::Bot(_) => Err(permission_denied(
+            "ACTOR_NOT_PERMITTED",
+            "only services and administrators may read the timer's entries",
+        )),
+    }
+}
+
+/// Errors of Redis as callers see them.
+fn store_status(error: StoreError) -> Status {
+    match error {
+        StoreError::Unavailable(_) => {
+            tracing::warn!(
+                error = plazo_service::status::chain(&error),
+                "redis is unavailable"
+            );
+            unavailable(
+                "REDIS_UNAVAILABLE",
+                "redis can't be reached",
+                RETRY_UNAVAILABLE,
+            )
+        }
+        StoreError::OutOfMemory(_) => resource_exhausted(
+            "REDIS_OUT_OF_MEMORY",
+            "redis takes no more entries",
+            RETRY_OUT_OF_MEMORY,
+        ),
+        StoreError::Refused(_) | StoreError::Answer(_) => internal(&error),
+    }
+}
+
+/// INVALID_ARGUMENT for the tenant of a reader.
+fn wrong_tenant(description: &str) -> Status {
+    invalid("tenant_id", description)
+}

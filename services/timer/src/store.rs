@@ -1,0 +1,141 @@
+//! The timer's entries in Redis.
+//!
+//! The invariant, which arming, claiming, acknowledging and repairing keep together: *for each ticket with a next due
+//! instant whose generation is armed, Redis holds (ticket, generation) in `due` at a score at or below that instant,
+//! or in a lease.* An entry that is too early, twice or stale costs one look-up; one that is missing or too late is a
+//! lost deadline.
+
+mod arm;
+mod claim;
+mod connection;
+mod epoch;
+mod error;
+mod inspect;
+mod look;
+
+use redis::Value;
+
+pub(crate) use arm::Arm;
+pub(crate) use claim::{Ack, Claim, ClaimRules, Claimed, ClaimedEntry, LeaseId};
+pub(crate) use connection::{Command, Connection, Lua};
+pub(crate) use epoch::{Epoch, EpochChange, EpochState, FoundEpoch, Identity};
+pub(crate) use error::StoreError;
+pub(crate) use inspect::{EntryList, EntryPosition, ShardCounts, StoredEntry, StoredState};
+pub(crate) use look::{Look, ShardHealth};
+
+use crate::config::Config;
+use crate::entry::parse_score;
+use crate::keys::Keys;
+use crate::metrics::TimerMetrics;
+use crate::shard::Layout;
+
+/// The scripts, by the names of their files.
+#[derive(Debug)]
+struct Scripts {
+    claim: Lua,
+    ack: Lua,
+    repair: Lua,
+    release: Lua,
+    epoch: Lua,
+    heartbeat: Lua,
+}
+
+impl Scripts {
+    fn new() -> Self {
+        Self {
+            claim: Lua::new(include_str!("lua/claim.lua")),
+            ack: Lua::new(include_str!("lua/ack.lua")),
+            repair: Lua::new(include_str!("lua/repair.lua")),
+            release: Lua::new(include_str!("lua/release.lua")),
+            epoch: Lua::new(include_str!("lua/epoch.lua")),
+            heartbeat: Lua::new(include_str!("lua/heartbeat.lua")),
+        }
+    }
+}
+
+/// The entries of one namespace.
+#[derive(Debug)]
+pub(crate) struct Store {
+    connection: Connection,
+    keys: Keys,
+    layout: Layout,
+    scripts: Scripts,
+}
+
+impl Store {
+    /// Connects to Redis.
+    pub(crate) async fn open(config: &Config, metrics: TimerMetrics) -> Result<Self, StoreError> {
+        let layout = config.timer.layout();
+        Ok(Self {
+            connection: Connection::open(&config.redis, metrics).await?,
+            keys: Keys::new(&config.timer.namespace, layout.shard_count()),
+            layout,
+            scripts: Scripts::new(),
+        })
+    }
+
+    /// The number of shards and lanes.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// A score in an answer; none for nil.
+fn score_in(value: &Value) -> Result<Option<i64>, StoreError> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::BulkString(text) => parse_score(text)
+            .map(Some)
+            .ok_or(StoreError::Answer("a score that is no number")),
+        _ => Err(StoreError::Answer("a score that is no string")),
+    }
+}
+
+/// The score in the answer of a ZRANGE of one member WITHSCORES; none when there is no member.
+fn score_of_first(value: &Value) -> Result<Option<i64>, StoreError> {
+    match value {
+        Value::Array(items) => items.get(1).map_or(Ok(None), score_in),
+        _ => Err(StoreError::Answer("no list")),
+    }
+}
+
+fn integer_in(value: &Value) -> Result<i64, StoreError> {
+    match value {
+        Value::Int(number) => Ok(*number),
+        _ => Err(StoreError::Answer("no number")),
+    }
+}
+
+fn list_in(value: Value) -> Result<Vec<Value>, StoreError> {
+    match value {
+        Value::Array(items) => Ok(items),
+        _ => Err(StoreError::Answer("no list")),
+    }
+}
+
+fn bytes_in(value: Value) -> Result<Vec<u8>, StoreError> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes),
+        Value::SimpleString(text) => Ok(text.into_bytes()),
+        _ => Err(StoreError::Answer("no string")),
+    }
+}
+
+/// The answer of TIME, in Unix microseconds.
+fn time_in(value: &Value) -> Result<i64, StoreError> {
+    let (seconds, micros): (i64, i64) = redis::from_redis_value_ref(value)?;
+    Ok(seconds * 1_000_000 + micros)
+}
+
+/// A count of things in memory as a count in metrics and protos.
+pub(crate) fn count(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}

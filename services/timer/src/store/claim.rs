@@ -1,0 +1,289 @@
+//! Claiming batches under leases, and ending the leases.
+
+use redis::Value;
+use tokio::time::Instant;
+
+use super::{Command, Store, StoreError, bytes_in, integer_in, list_in, score_in};
+use crate::entry::{Entry, GivenUp, Member, decode_claimed};
+use crate::shard::Shard;
+
+/// Names a lease: the replica that took it, and a number that it uses once.
+pub(crate) type LeaseId = String;
+
+/// What all claims have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClaimRules {
+    /// Length of a lease.
+    pub(crate) lease_ms: u64,
+    /// Failed attempts after which a member goes into quarantine.
+    pub(crate) attempts_max: u32,
+    /// Time until a member in quarantine is tried again.
+    pub(crate) quarantine_retry_ms: u64,
+}
+
+/// A claim to make.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) shard: Shard,
+    pub(crate) lease_id: LeaseId,
+    /// The most members to take.
+    pub(crate) limit: usize,
+}
+
+/// A claimed entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClaimedEntry {
+    pub(crate) entry: Entry,
+    /// How often it failed before.
+    pub(crate) failed_attempts: u32,
+}
+
+/// What a claim brought.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) shard: Shard,
+    pub(crate) lease_id: LeaseId,
+    /// The members under the lease; empty when nothing was due, and then there is no lease.
+    pub(crate) entries: Vec<ClaimedEntry>,
+    /// The instant of the claim by the clock of Redis, in Unix microseconds.
+    pub(crate) redis_us: i64,
+    /// The first entry left, in Unix milliseconds.
+    pub(crate) next_due_ms: Option<i64>,
+    /// The end of the first lease that is out, in Unix milliseconds.
+    pub(crate) next_lease_end_ms: Option<i64>,
+    /// Leases that had ended and were taken back.
+    pub(crate) ended_leases: i64,
+    /// Members that went into quarantine, because their leases ended too often.
+    pub(crate) quarantined: i64,
+}
+
+/// What follows for the members of a lease. Members in none of the lists are done with.
+#[derive(Debug, Clone)]
+pub(crate) struct Ack {
+    pub(crate) shard: Shard,
+    pub(crate) lease_id: LeaseId,
+    /// To be looked at again at the instant, as the handler said.
+    pub(crate) again: Vec<(Member, Instant)>,
+    /// Given back without a failed attempt.
+    pub(crate) back: Vec<(Member, Instant)>,
+    /// Failed: looked at again at the instant, with so many failed attempts.
+    pub(crate) failed: Vec<(Member, Instant, u32)>,
+    /// Failed too often: into quarantine, to be tried again at the instant.
+    pub(crate) given_up: Vec<(Member, Instant, GivenUp)>,
+    /// Handled at last: their failed attempts are forgotten.
+    pub(crate) over: Vec<Member>,
+}
+
+impl Ack {
+    /// Ends a lease all of whose members are done with.
+    pub(crate) fn new(shard: Shard, lease_id: LeaseId) -> Self {
+        Self {
+            shard,
+            lease_id,
+            again: Vec::new(),
+            back: Vec::new(),
+            failed: Vec::new(),
+            given_up: Vec::new(),
+            over: Vec::new(),
+        }
+    }
+}
+
+/// How an ack ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Acked {
+    pub(crate) shard: Shard,
+    /// Whether the lease was still there.
+    pub(crate) was_held: bool,
+    /// The first entry of the shard, in Unix milliseconds.
+    pub(crate) next_due_ms: Option<i64>,
+}
+
+impl Store {
+    /// Makes the claims in one pipeline, and answers each by itself. A claim that timed out may have been made: its
+    /// lease ends by itself, and its members come again.
+    pub(crate) async fn claim(
+        &self,
+        claims: Vec<Claim>,
+        rules: ClaimRules,
+    ) -> Result<Vec<Result<Claimed, StoreError>>, StoreError> {
+        let commands: Vec<_> = claims
+            .iter()
+            .map(|claim| self.claim_command(claim, rules))
+            .collect();
+        let answers = self.connection().run(&commands).await?;
+        Ok(claims
+            .into_iter()
+            .zip(answers)
+            .map(|(claim, answer)| read_claimed(claim, answer?))
+            .collect())
+    }
+
+    /// Ends the leases in one pipeline. Repeating it, or doing it after the lease has ended, does no harm.
+    pub(crate) async fn ack(&self, acks: &[Ack]) -> Result<Vec<Acked>, StoreError> {
+        let commands: Vec<_> = acks.iter().map(|ack| self.ack_command(ack)).collect();
+        let answers = self.connection().run_all(&commands).await?;
+        acks.iter()
+            .zip(answers)
+            .map(|(ack, answer)| read_acked(ack.shard, answer))
+            .collect()
+    }
+
+    /// Ends the leases that are out in all shards, when the replicas that held them are gone.
+    pub(crate) async fn end_leases(&self) -> Result<(), StoreError> {
+        let list: Vec<_> = self
+            .layout()
+            .shards()
+            .map(|shard| {
+                let mut cmd = redis::cmd("ZRANGE");
+                cmd.arg(&self.keys().of(shard).leases).arg(0).arg(-1);
+                Command::plain(cmd)
+            })
+            .collect();
+        let answers = self.connection().run_all(&list).await?;
+        let mut end = Vec::new();
+        for (shard, answer) in self.layout().shards().zip(answers) {
+            for lease_id in list_in(answer)? {
+                let mut cmd = redis::cmd("ZADD");
+                cmd.arg(&self.keys().of(shard).leases)
+                    .arg("XX")
+                    .arg(0)
+                    .arg(bytes_in(lease_id)?);
+                end.push(Command::plain(cmd));
+            }
+        }
+        if !end.is_empty() {
+            self.connection().run_all(&end).await?;
+        }
+        Ok(())
+    }
+
+    fn claim_command(&self, claim: &Claim, rules: ClaimRules) -> Command<'_> {
+        let keys = self.keys().of(claim.shard);
+        let mut command = Command::script(
+            &self.scripts.claim,
+            &[
+                &keys.due,
+                &keys.leases,
+                &keys.leased,
+                &keys.attempts,
+                &keys.quarantine,
+                &keys.quarantined,
+            ],
+        );
+        command
+            .arg(&claim.lease_id)
+            .arg(rules.lease_ms)
+            .arg(claim.limit)
+            .arg(rules.attempts_max)
+            .arg(rules.quarantine_retry_ms);
+        command
+    }
+
+    fn ack_command(&self, ack: &Ack) -> Command<'_> {
+        let keys = self.keys().of(ack.shard);
+        let mut command = Command::script(
+            &self.scripts.ack,
+            &[
+                &keys.due,
+                &keys.leases,
+                &keys.leased,
+                &keys.attempts,
+                &keys.quarantine,
+                &keys.quarantined,
+            ],
+        );
+        command.arg(&ack.lease_id);
+        let counts = [
+            ack.again.len(),
+            ack.back.len(),
+            ack.failed.len(),
+            ack.given_up.len(),
+            ack.over.len(),
+        ];
+        for count in counts {
+            command.arg(count);
+        }
+        // Reckoned at each sending: an ack that is sent again must not move its instants.
+        let now = Instant::now();
+        for (member, at) in ack.again.iter().chain(&ack.back) {
+            command.arg(&member.to_bytes()).arg(micros_until(*at, now));
+        }
+        for (member, at, failed_attempts) in &ack.failed {
+            command
+                .arg(&member.to_bytes())
+                .arg(micros_until(*at, now))
+                .arg(failed_attempts);
+        }
+        for (member, at, given_up) in &ack.given_up {
+            command
+                .arg(&member.to_bytes())
+                .arg(micros_until(*at, now))
+                .arg(given_up.encode());
+        }
+        for member in &ack.over {
+            command.arg(&member.to_bytes());
+        }
+        command
+    }
+}
+
+/// At least a millisecond, so that nothing is looked at in a circle.
+fn micros_until(at: Instant, now: Instant) -> u64 {
+    let delay = at.saturating_duration_since(now).as_micros();
+    u64::try_from(delay)
+        .unwrap_or(u64::MAX)
+        .clamp(1_000, MICROS_MAX)
+}
+
+/// About 280 years: sums with the present stay exact in Lua's numbers.
+const MICROS_MAX: u64 = 1 << 53;
+
+fn read_claimed(claim: Claim, answer: Value) -> Result<Claimed, StoreError> {
+    let answer = list_in(answer)?;
+    let [
+        time,
+        next_due,
+        next_lease_end,
+        blob,
+        failed,
+        ended,
+        quarantined,
+    ]: [Value; 7] = answer
+        .try_into()
+        .map_err(|_| StoreError::Answer("a claim's answer of the wrong length"))?;
+    let entries = match blob {
+        Value::Nil => Vec::new(),
+        blob => decode_claimed(&bytes_in(blob)?).ok_or(StoreError::Answer("a claimed batch"))?,
+    };
+    let failed: Vec<u32> = redis::from_redis_value(failed)?;
+    let entries = entries
+        .into_iter()
+        .enumerate()
+        .map(|(index, entry)| ClaimedEntry {
+            entry,
+            failed_attempts: failed.get(index).copied().unwrap_or(0),
+        })
+        .collect();
+    Ok(Claimed {
+        shard: claim.shard,
+        lease_id: claim.lease_id,
+        entries,
+        redis_us: integer_in(&time)?,
+        next_due_ms: score_in(&next_due)?,
+        next_lease_end_ms: score_in(&next_lease_end)?,
+        ended_leases: integer_in(&ended)?,
+        quarantined: integer_in(&quarantined)?,
+    })
+}
+
+fn read_acked(shard: Shard, answer: Value) -> Result<Acked, StoreError> {
+    match list_in(answer)?.as_slice() {
+        [held, next_due] => Ok(Acked {
+            shard,
+            was_held: integer_in(held)? == 1,
+            next_due_ms: score_in(next_due)?,
+        }),
+        _ => Err(StoreError::Answer("an ack's answer of the wrong length")),
+    }
+}
