@@ -82,8 +82,13 @@ impl Accepting {
     }
 
     async fn attempt(&self, new: &[NewMessage]) -> Result<Vec<Accepted>, Error> {
-        let incoming: Vec<_> =
-            new.iter().map(|message| Incoming { message, requested_seq: None }).collect();
+        let incoming: Vec<_> = new
+            .iter()
+            .map(|message| Incoming {
+                message,
+                requested_seq: None,
+            })
+            .collect();
         let mut transaction = self.pool.begin().await?;
         let accepted = messages::accept(&mut transaction, &incoming, self.warning_hold).await?;
         self.before_commit.pass();

@@ -66,7 +66,14 @@ impl App {
         let ticketing = connect_lazy(&config.ticketing, Actor::service("notification"))?;
         let webhook = WebhookSender::new(&config.webhook)?;
         let pool = schema::open(&config.database).await?;
-        Ok(Self { config, listeners, address, pool, ticketing, webhook })
+        Ok(Self {
+            config,
+            listeners,
+            address,
+            pool,
+            ticketing,
+            webhook,
+        })
     }
 
     /// The address at which gRPC will be served.
@@ -76,7 +83,14 @@ impl App {
 
     /// Serves and sends until `shutdown` is cancelled, then ends within the grace time of the configuration.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AppError> {
-        let Self { config, listeners, address, pool, ticketing, webhook } = self;
+        let Self {
+            config,
+            listeners,
+            address,
+            pool,
+            ticketing,
+            webhook,
+        } = self;
         let mut metrics = Metrics::new("notification");
         let ours = NotificationMetrics::register(&mut metrics);
         let wakers = Wakers::default();
@@ -94,7 +108,15 @@ impl App {
             wakers: wakers.clone(),
         };
         let sender = Sender::new(pool.clone(), &config, webhook, wakers.clone(), ours.clone());
-        start_tasks(&supervisor, &config, &pool, &ticketing, sender, &wakers, &ours);
+        start_tasks(
+            &supervisor,
+            &config,
+            &pool,
+            &ticketing,
+            sender,
+            &wakers,
+            &ours,
+        );
 
         let server = Server::new(
             &config.server,
@@ -102,14 +124,22 @@ impl App {
             plazo_proto::FILE_DESCRIPTOR_SET,
             PERMISSIONS,
         )
-        .add_service(limit_messages!(NotificationServiceServer::new(notifications), config.server))
-        .add_service(limit_messages!(ChannelAccountServiceServer::new(accounts), config.server));
+        .add_service(limit_messages!(
+            NotificationServiceServer::new(notifications),
+            config.server
+        ))
+        .add_service(limit_messages!(
+            ChannelAccountServiceServer::new(accounts),
+            config.server
+        ));
         tracing::info!(%address, "serving");
-        let served = server.run(listeners, supervisor.shutdown_token()).await;
+        let outcome = server.run(listeners, supervisor.shutdown_token()).await;
         // Ends the tasks as well when the server could not go on.
-        let ended = supervisor.shut_down(Duration::from_millis(config.server.shutdown_grace_ms)).await;
+        let ended = supervisor
+            .shut_down(Duration::from_millis(config.server.shutdown_grace_ms))
+            .await;
         pool.close().await;
-        served?;
+        outcome?;
         Ok(ended?)
     }
 }
@@ -125,7 +155,10 @@ fn start_tasks(
 ) {
     let consumer = FeedConsumer {
         pool: pool.clone(),
-        client: limit_messages!(FeedServiceClient::new(ticketing.for_streams()), config.ticketing),
+        client: limit_messages!(
+            FeedServiceClient::new(ticketing.for_streams()),
+            config.ticketing
+        ),
         config: config.feed.clone(),
         warning_hold: Duration::from_millis(config.sender.warning_hold_ms),
         wakers: wakers.clone(),
@@ -133,7 +166,10 @@ fn start_tasks(
     };
     let reporter = Reporter {
         pool: pool.clone(),
-        client: limit_messages!(MessageStateServiceClient::new(ticketing.clone()), config.ticketing),
+        client: limit_messages!(
+            MessageStateServiceClient::new(ticketing.clone()),
+            config.ticketing
+        ),
         request_timeout: config.ticketing.request_timeout(),
         config: config.reporter.clone(),
         wakers: wakers.clone(),
@@ -141,24 +177,39 @@ fn start_tasks(
     };
     supervisor.spawn("sender", OnEnd::Restart, move |shutdown| {
         let sender = sender.clone();
-        async move { Ok(sender.run(shutdown).await) }
+        async move {
+            sender.run(shutdown).await;
+            Ok(())
+        }
     });
     supervisor.spawn("feed", OnEnd::Restart, move |shutdown| {
         let consumer = consumer.clone();
-        async move { Ok(consumer.run(shutdown).await) }
+        async move {
+            consumer.run(shutdown).await;
+            Ok(())
+        }
     });
     supervisor.spawn("reporter", OnEnd::Restart, move |shutdown| {
         let reporter = reporter.clone();
-        async move { Ok(reporter.run(shutdown).await) }
+        async move {
+            reporter.run(shutdown).await;
+            Ok(())
+        }
     });
-    let (measured, measures) = (pool.clone(), metrics.clone());
+    let (queue, gauges) = (pool.clone(), metrics.clone());
     supervisor.spawn("measure", OnEnd::Restart, move |shutdown| {
-        let measuring = housekeeping::measure(measured.clone(), measures.clone(), shutdown);
-        async move { Ok(measuring.await) }
+        let measuring = housekeeping::measure(queue.clone(), gauges.clone(), shutdown);
+        async move {
+            measuring.await;
+            Ok(())
+        }
     });
-    let (purged, purge) = (pool.clone(), config.purge.clone());
+    let (old_rows, purge) = (pool.clone(), config.purge.clone());
     supervisor.spawn("purge", OnEnd::Restart, move |shutdown| {
-        let purging = housekeeping::purge(purged.clone(), purge.clone(), shutdown);
-        async move { Ok(purging.await) }
+        let purging = housekeeping::purge(old_rows.clone(), purge.clone(), shutdown);
+        async move {
+            purging.await;
+            Ok(())
+        }
     });
 }

@@ -15,7 +15,11 @@ impl Backoff {
     /// Starts with `first_ms`, ends with `longest_ms`.
     pub(crate) fn new(first_ms: u64, longest_ms: u64) -> Self {
         let first = Duration::from_millis(first_ms);
-        Self { first, longest: Duration::from_millis(longest_ms).max(first), next: first }
+        Self {
+            first,
+            longest: Duration::from_millis(longest_ms).max(first),
+            next: first,
+        }
     }
 
     /// The next wait.

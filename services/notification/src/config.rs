@@ -159,17 +159,35 @@ impl ServiceConfig for Config {
         self.ticketing.validate("ticketing")?;
         let (sender, reporter) = (&self.sender, &self.reporter);
         for (key, is_zero) in [
-            ("database.max_connections", self.database.max_connections == 0),
-            ("database.acquire_timeout_ms", self.database.acquire_timeout_ms == 0),
-            ("database.statement_timeout_ms", self.database.statement_timeout_ms == 0),
+            (
+                "database.max_connections",
+                self.database.max_connections == 0,
+            ),
+            (
+                "database.acquire_timeout_ms",
+                self.database.acquire_timeout_ms == 0,
+            ),
+            (
+                "database.statement_timeout_ms",
+                self.database.statement_timeout_ms == 0,
+            ),
             ("feed.first_backoff_ms", self.feed.first_backoff_ms == 0),
             ("feed.silence_timeout_ms", self.feed.silence_timeout_ms == 0),
             ("sender.max_in_flight", sender.max_in_flight == 0),
-            ("sender.max_in_flight_per_account", sender.max_in_flight_per_account == 0),
+            (
+                "sender.max_in_flight_per_account",
+                sender.max_in_flight_per_account == 0,
+            ),
             ("sender.poll_ms", sender.poll_ms == 0),
             ("sender.lease_margin_ms", sender.lease_margin_ms == 0),
-            ("webhook.connect_timeout_ms", self.webhook.connect_timeout_ms == 0),
-            ("webhook.request_timeout_ms", self.webhook.request_timeout_ms == 0),
+            (
+                "webhook.connect_timeout_ms",
+                self.webhook.connect_timeout_ms == 0,
+            ),
+            (
+                "webhook.request_timeout_ms",
+                self.webhook.request_timeout_ms == 0,
+            ),
             ("reporter.poll_ms", reporter.poll_ms == 0),
             ("reporter.first_backoff_ms", reporter.first_backoff_ms == 0),
             ("purge.interval_s", self.purge.interval_s == 0),
@@ -177,13 +195,25 @@ impl ServiceConfig for Config {
         ] {
             refuse_if(is_zero, key, "must be above zero")?;
         }
-        refuse_if(!(1..=500).contains(&reporter.batch), "reporter.batch", "must be 1 to 500")?;
+        refuse_if(
+            !(1..=500).contains(&reporter.batch),
+            "reporter.batch",
+            "must be 1 to 500",
+        )?;
         let is_part = (0.0..=1.0).contains(&sender.retry_jitter);
         refuse_if(!is_part, "sender.retry_jitter", "must be from 0 to 1")?;
-        refuse_if(sender.retry_delays_ms.len() > 100, "sender.retry_delays_ms", "has more than 100 waits")?;
+        refuse_if(
+            sender.retry_delays_ms.len() > 100,
+            "sender.retry_delays_ms",
+            "has more than 100 waits",
+        )?;
         let connections = self.database.max_connections;
         // The feed, the reporter and the settler hold one each while calls need some too.
-        refuse_if(connections < 4, "database.max_connections", "must be 4 or more")
+        refuse_if(
+            connections < 4,
+            "database.max_connections",
+            "must be 4 or more",
+        )
     }
 }
 
@@ -195,7 +225,11 @@ impl Config {
 }
 
 fn refuse_if(wrong: bool, key: &str, problem: &str) -> Result<(), ConfigError> {
-    if wrong { Err(ConfigError::value(key, problem)) } else { Ok(()) }
+    if wrong {
+        Err(ConfigError::value(key, problem))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -214,7 +248,10 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named() {
         let mut sources = ConfigSources::default();
-        sources.environment.insert("PLAZO_NOTIFICATION__REPORTER__BATCH".to_owned(), "501".to_owned());
+        sources.environment.insert(
+            "PLAZO_NOTIFICATION__REPORTER__BATCH".to_owned(),
+            "501".to_owned(),
+        );
         let error = load::<Config>(&sources).expect_err("too large a batch");
         assert!(error.to_string().starts_with("reporter.batch"), "{error}");
     }

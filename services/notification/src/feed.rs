@@ -102,7 +102,11 @@ impl FeedConsumer {
                 _ => backoff.next(),
             };
             tracing::warn!(error = status::chain(&error), wait = ?wait, "the event stream is opened again");
-            if shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+            if shutdown
+                .run_until_cancelled(tokio::time::sleep(wait))
+                .await
+                .is_none()
+            {
                 return;
             }
         }
@@ -132,8 +136,12 @@ impl FeedConsumer {
     }
 
     async fn open(&self, position: &str) -> Result<Streaming<StreamEventsResponse>, FeedError> {
-        let request = StreamEventsRequest { position: position.to_owned() };
-        let opened = self.within_silence(self.client.clone().stream_events(request)).await?;
+        let request = StreamEventsRequest {
+            position: position.to_owned(),
+        };
+        let opened = self
+            .within_silence(self.client.clone().stream_events(request))
+            .await?;
         opened.map(tonic::Response::into_inner).map_err(from_status)
     }
 
@@ -147,7 +155,9 @@ impl FeedConsumer {
 
     async fn within_silence<F: Future>(&self, future: F) -> Result<F::Output, FeedError> {
         let bound = Duration::from_millis(self.config.silence_timeout_ms);
-        tokio::time::timeout(bound, future).await.map_err(|_| FeedError::Silent)
+        tokio::time::timeout(bound, future)
+            .await
+            .map_err(|_| FeedError::Silent)
     }
 
     /// Applies a batch that follows `position`, as a whole.
@@ -190,12 +200,21 @@ impl FeedConsumer {
             let incoming: Vec<_> = plan
                 .requested
                 .iter()
-                .map(|(message, seq)| Incoming { message, requested_seq: Some(*seq) })
+                .map(|(message, seq)| Incoming {
+                    message,
+                    requested_seq: Some(*seq),
+                })
                 .collect();
             accepted = messages::accept(&mut transaction, &incoming, self.warning_hold).await?;
-            let known = plan.requested.iter().zip(&accepted).filter(|(_, accepted)| !accepted.is_new);
+            let known = plan
+                .requested
+                .iter()
+                .zip(&accepted)
+                .filter(|(_, accepted)| !accepted.is_new);
             let shown: Vec<_> = known
-                .map(|((message, seq), _)| (message.tenant_id, message.idempotency_key.clone(), *seq))
+                .map(|((message, seq), _)| {
+                    (message.tenant_id, message.idempotency_key.clone(), *seq)
+                })
                 .collect();
             if !shown.is_empty() {
                 store::mark_requested(&mut transaction, &shown).await?;
@@ -214,10 +233,14 @@ impl FeedConsumer {
             self.wakers.wake();
         }
         accepting::count(&self.metrics, Source::Feed, &accepted);
-        self.metrics.count_accepted(Source::Feed, "invalid", plan.refused.len());
+        self.metrics
+            .count_accepted(Source::Feed, "invalid", plan.refused.len());
         self.metrics.cancelled.inc_by(cancelled.unsigned_abs());
         self.metrics.feed_events.inc_by(batch.events.len() as u64);
-        let last = batch.events.last().and_then(|event| event.event_time.as_ref());
+        let last = batch
+            .events
+            .last()
+            .and_then(|event| event.event_time.as_ref());
         if let Some(event_at) = last.and_then(from_proto_time) {
             let lag = now.duration_since(event_at).as_secs_f64().max(0.0);
             self.metrics.feed_lag_seconds.set(lag);

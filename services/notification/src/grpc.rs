@@ -14,13 +14,34 @@ pub(crate) use notification::Notifications;
 
 /// Who may call what.
 pub(crate) const PERMISSIONS: MethodPermissions = &[
-    ("/plazo.notification.v1.NotificationService/SendActiveMessages", &[Permission::Service]),
-    ("/plazo.notification.v1.NotificationService/GetActiveMessage", &[Permission::MessagesSend]),
-    ("/plazo.notification.v1.NotificationService/ListActiveMessages", &[Permission::MessagesSend]),
-    ("/plazo.notification.v1.NotificationService/ResendActiveMessage", &[Permission::MessagesSend]),
-    ("/plazo.notification.v1.NotificationService/CancelActiveMessage", &[Permission::MessagesSend]),
-    ("/plazo.notification.v1.ChannelAccountService/CreateChannelAccount", &[Permission::HelpdeskEdit]),
-    ("/plazo.notification.v1.ChannelAccountService/ListChannelAccounts", &[Permission::HelpdeskView]),
+    (
+        "/plazo.notification.v1.NotificationService/SendActiveMessages",
+        &[Permission::Service],
+    ),
+    (
+        "/plazo.notification.v1.NotificationService/GetActiveMessage",
+        &[Permission::MessagesSend],
+    ),
+    (
+        "/plazo.notification.v1.NotificationService/ListActiveMessages",
+        &[Permission::MessagesSend],
+    ),
+    (
+        "/plazo.notification.v1.NotificationService/ResendActiveMessage",
+        &[Permission::MessagesSend],
+    ),
+    (
+        "/plazo.notification.v1.NotificationService/CancelActiveMessage",
+        &[Permission::MessagesSend],
+    ),
+    (
+        "/plazo.notification.v1.ChannelAccountService/CreateChannelAccount",
+        &[Permission::HelpdeskEdit],
+    ),
+    (
+        "/plazo.notification.v1.ChannelAccountService/ListChannelAccounts",
+        &[Permission::HelpdeskView],
+    ),
     (
         "/plazo.notification.v1.ChannelAccountService/SetChannelAccountEnabled",
         &[Permission::HelpdeskEdit],
@@ -33,7 +54,10 @@ fn tenant_actor<T>(request: &Request<T>) -> Result<Actor, Status> {
     if actor.tenant_id > 0 {
         Ok(actor.clone())
     } else {
-        Err(status::permission_denied("TENANT_REQUIRED", "the call needs an actor of one tenant"))
+        Err(status::permission_denied(
+            "TENANT_REQUIRED",
+            "the call needs an actor of one tenant",
+        ))
     }
 }
 

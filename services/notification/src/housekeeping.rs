@@ -13,7 +13,11 @@ use crate::store::{purge, queue};
 const MEASURE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Measures what waits until shutdown.
-pub(crate) async fn measure(pool: PgPool, metrics: NotificationMetrics, shutdown: CancellationToken) {
+pub(crate) async fn measure(
+    pool: PgPool,
+    metrics: NotificationMetrics,
+    shutdown: CancellationToken,
+) {
     loop {
         match queue::stats(&pool).await {
             Ok(stats) => {
@@ -22,9 +26,15 @@ pub(crate) async fn measure(pool: PgPool, metrics: NotificationMetrics, shutdown
                 metrics.reports_waiting.set(stats.reports);
                 metrics.report_lag_seconds.set(stats.oldest_report_secs);
             }
-            Err(error) => tracing::warn!(error = status::chain(&error), "the queue can't be measured"),
+            Err(error) => {
+                tracing::warn!(error = status::chain(&error), "the queue can't be measured");
+            }
         }
-        if shutdown.run_until_cancelled(tokio::time::sleep(MEASURE_PERIOD)).await.is_none() {
+        if shutdown
+            .run_until_cancelled(tokio::time::sleep(MEASURE_PERIOD))
+            .await
+            .is_none()
+        {
             return;
         }
     }
@@ -33,7 +43,11 @@ pub(crate) async fn measure(pool: PgPool, metrics: NotificationMetrics, shutdown
 /// Removes old rows until shutdown.
 pub(crate) async fn purge(pool: PgPool, config: PurgeConfig, shutdown: CancellationToken) {
     let period = Duration::from_secs(config.interval_s);
-    while shutdown.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
+    while shutdown
+        .run_until_cancelled(tokio::time::sleep(period))
+        .await
+        .is_some()
+    {
         loop {
             let removed = purge_once(&pool, &config).await.unwrap_or_else(|error| {
                 tracing::warn!(error = status::chain(&error), "old rows can't be removed");

@@ -48,10 +48,12 @@ impl NewMessage {
             .filter(|kind| *kind != ActiveMessageKind::Unspecified);
         let needs_ticket = kind != Some(ActiveMessageKind::Outreach);
         let recipient = message.recipient.unwrap_or_default();
-        let channel =
-            Channel::try_from(recipient.channel).ok().filter(|c| *c != Channel::Unspecified);
-        let last_customer_message_at =
-            message.last_customer_message_time.map(|time| from_proto_time(&time));
+        let channel = Channel::try_from(recipient.channel)
+            .ok()
+            .filter(|c| *c != Channel::Unspecified);
+        let last_customer_message_at = message
+            .last_customer_message_time
+            .map(|time| from_proto_time(&time));
 
         require(message.tenant_id > 0, "tenant_id", "must be above zero")?;
         require(
@@ -59,7 +61,10 @@ impl NewMessage {
             "idempotency_key",
             "must have 1 to 128 printable ASCII characters",
         )?;
-        let kind = kind.ok_or(InvalidField { field: "kind", reason: "must be a known kind" })?;
+        let kind = kind.ok_or(InvalidField {
+            field: "kind",
+            reason: "must be a known kind",
+        })?;
         require(message.bot_id > 0, "bot_id", "must be above zero")?;
         require(
             message.ticket_id > 0 || (message.ticket_id == 0 && !needs_ticket),
@@ -76,14 +81,19 @@ impl NewMessage {
             "recipient.address",
             "must have 1 to 256 characters, none of them a control character",
         )?;
-        require(message.channel_account_id >= 0, "channel_account_id", "must not be negative")?;
+        require(
+            message.channel_account_id >= 0,
+            "channel_account_id",
+            "must not be negative",
+        )?;
         require(
             is_text(&message.text),
             "text",
             "must have 1 to 4096 characters, no control characters but tabs and line ends",
         )?;
         require(
-            message.image_url.len() <= URL_BYTES_MAX && !message.image_url.contains(char::is_control),
+            message.image_url.len() <= URL_BYTES_MAX
+                && !message.image_url.contains(char::is_control),
             "image_url",
             "must have at most 2048 bytes and no control characters",
         )?;
@@ -126,14 +136,20 @@ fn is_text(text: &str) -> bool {
 }
 
 fn require(is_valid: bool, field: &'static str, reason: &'static str) -> Result<(), InvalidField> {
-    if is_valid { Ok(()) } else { Err(InvalidField { field, reason }) }
+    if is_valid {
+        Ok(())
+    } else {
+        Err(InvalidField { field, reason })
+    }
 }
 
 /// None outside of the years 1 to 9999, or with nanoseconds that are none.
 pub(crate) fn from_proto_time(time: &prost_types::Timestamp) -> Option<Timestamp> {
     const YEAR_1: i64 = -62_135_596_800;
     let is_valid = time.seconds >= YEAR_1 && (0..1_000_000_000).contains(&time.nanos);
-    is_valid.then(|| Timestamp::new(time.seconds, time.nanos).ok()).flatten()
+    is_valid
+        .then(|| Timestamp::new(time.seconds, time.nanos).ok())
+        .flatten()
 }
 
 /// As the contracts carry an instant.
@@ -175,7 +191,9 @@ mod tests {
     fn broken(change: impl FnOnce(&mut ActiveMessage)) -> Option<&'static str> {
         let mut message = message();
         change(&mut message);
-        NewMessage::check(message).err().map(|invalid| invalid.field)
+        NewMessage::check(message)
+            .err()
+            .map(|invalid| invalid.field)
     }
 
     fn recipient(message: &mut ActiveMessage) -> &mut ChannelIdentity {
@@ -187,10 +205,22 @@ mod tests {
         assert_eq!(broken(|_| ()), None);
         assert_eq!(broken(|m| m.tenant_id = 0), Some("tenant_id"));
         assert_eq!(broken(|m| m.tenant_id = -1), Some("tenant_id"));
-        assert_eq!(broken(|m| m.idempotency_key = String::new()), Some("idempotency_key"));
-        assert_eq!(broken(|m| m.idempotency_key = "k".repeat(129)), Some("idempotency_key"));
-        assert_eq!(broken(|m| m.idempotency_key = "ключ".to_owned()), Some("idempotency_key"));
-        assert_eq!(broken(|m| m.idempotency_key = "a\nb".to_owned()), Some("idempotency_key"));
+        assert_eq!(
+            broken(|m| m.idempotency_key = String::new()),
+            Some("idempotency_key")
+        );
+        assert_eq!(
+            broken(|m| m.idempotency_key = "k".repeat(129)),
+            Some("idempotency_key")
+        );
+        assert_eq!(
+            broken(|m| m.idempotency_key = "ключ".to_owned()),
+            Some("idempotency_key")
+        );
+        assert_eq!(
+            broken(|m| m.idempotency_key = "a\nb".to_owned()),
+            Some("idempotency_key")
+        );
         assert_eq!(broken(|m| m.kind = 0), Some("kind"));
         assert_eq!(broken(|m| m.kind = 99), Some("kind"));
         assert_eq!(broken(|m| m.bot_id = 0), Some("bot_id"));
@@ -198,25 +228,52 @@ mod tests {
         assert_eq!(broken(|m| m.ticket_id = -7), Some("ticket_id"));
         assert_eq!(broken(|m| m.contact_id = 0), Some("contact_id"));
         assert_eq!(broken(|m| m.recipient = None), Some("recipient.channel"));
-        assert_eq!(broken(|m| recipient(m).channel = 77), Some("recipient.channel"));
-        assert_eq!(broken(|m| recipient(m).address.clear()), Some("recipient.address"));
-        assert_eq!(broken(|m| recipient(m).address = "é".repeat(257)), Some("recipient.address"));
-        assert_eq!(broken(|m| recipient(m).address.push('\0')), Some("recipient.address"));
-        assert_eq!(broken(|m| m.channel_account_id = -1), Some("channel_account_id"));
+        assert_eq!(
+            broken(|m| recipient(m).channel = 77),
+            Some("recipient.channel")
+        );
+        assert_eq!(
+            broken(|m| recipient(m).address.clear()),
+            Some("recipient.address")
+        );
+        assert_eq!(
+            broken(|m| recipient(m).address = "é".repeat(257)),
+            Some("recipient.address")
+        );
+        assert_eq!(
+            broken(|m| recipient(m).address.push('\0')),
+            Some("recipient.address")
+        );
+        assert_eq!(
+            broken(|m| m.channel_account_id = -1),
+            Some("channel_account_id")
+        );
         assert_eq!(broken(|m| m.text.clear()), Some("text"));
         assert_eq!(broken(|m| m.text = "x".repeat(4_097)), Some("text"));
         assert_eq!(broken(|m| m.text.push('\u{7}')), Some("text"));
-        assert_eq!(broken(|m| m.image_url = "x".repeat(2_049)), Some("image_url"));
+        assert_eq!(
+            broken(|m| m.image_url = "x".repeat(2_049)),
+            Some("image_url")
+        );
         let time = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
         let field = Some("last_customer_message_time");
-        assert_eq!(broken(|m| m.last_customer_message_time = time(i64::MAX, 0)), field);
-        assert_eq!(broken(|m| m.last_customer_message_time = time(0, -1)), field);
+        assert_eq!(
+            broken(|m| m.last_customer_message_time = time(i64::MAX, 0)),
+            field
+        );
+        assert_eq!(
+            broken(|m| m.last_customer_message_time = time(0, -1)),
+            field
+        );
     }
 
     #[test]
     fn what_merely_cannot_be_delivered_is_taken() {
         assert_eq!(broken(|m| m.channel_account_id = 999_999), None);
-        assert_eq!(broken(|m| recipient(m).channel = Channel::Email.into()), None);
+        assert_eq!(
+            broken(|m| recipient(m).channel = Channel::Email.into()),
+            None
+        );
         assert_eq!(broken(|m| m.image_url = "not a url".to_owned()), None);
         assert_eq!(broken(|m| m.text = "é".repeat(4_096)), None);
         let outreach = |m: &mut ActiveMessage| {
@@ -229,7 +286,10 @@ mod tests {
     #[test]
     fn times_before_1970_survive_both_ways() {
         for (second, nanosecond) in [(0, 0), (-1, 500_000_000), (1_700_000_000, 1)] {
-            let time = prost_types::Timestamp { seconds: second, nanos: nanosecond };
+            let time = prost_types::Timestamp {
+                seconds: second,
+                nanos: nanosecond,
+            };
             assert_eq!(from_proto_time(&time).map(to_proto_time), Some(time));
         }
     }

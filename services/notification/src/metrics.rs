@@ -59,15 +59,31 @@ impl NotificationMetrics {
         let registry = metrics.service_registry();
         registry.register("accepted", "Messages that came in", ours.accepted.clone());
         registry.register("sent", "Attempts to send a message", ours.sent.clone());
-        registry.register("cancelled", "Messages called off before they were sent", ours.cancelled.clone());
-        registry.register("queue_messages", "Messages that wait to be sent", ours.waiting.clone());
+        registry.register(
+            "cancelled",
+            "Messages called off before they were sent",
+            ours.cancelled.clone(),
+        );
+        registry.register(
+            "queue_messages",
+            "Messages that wait to be sent",
+            ours.waiting.clone(),
+        );
         registry.register(
             "oldest_due_seconds",
             "How long the message that is due longest has been due",
             ours.oldest_due_seconds.clone(),
         );
-        registry.register("reports", "Reports that ticketing answered", ours.reports.clone());
-        registry.register("reports_waiting", "Reports not yet answered", ours.reports_waiting.clone());
+        registry.register(
+            "reports",
+            "Reports that ticketing answered",
+            ours.reports.clone(),
+        );
+        registry.register(
+            "reports_waiting",
+            "Reports not yet answered",
+            ours.reports_waiting.clone(),
+        );
         registry.register(
             "report_lag_seconds",
             "Age of the oldest report not yet answered",
@@ -97,7 +113,9 @@ impl NotificationMetrics {
     }
 
     pub(crate) fn count_sent(&self, channel: &'static str, outcome: &'static str) {
-        self.sent.get_or_create(&SentLabels { channel, outcome }).inc();
+        self.sent
+            .get_or_create(&SentLabels { channel, outcome })
+            .inc();
     }
 
     pub(crate) fn count_report(&self, outcome: &'static str) {

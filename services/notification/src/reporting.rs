@@ -100,7 +100,9 @@ impl Reporter {
         let answered: Vec<i64> = match self.call(&batch).await {
             Ok(outcomes) => {
                 let answers = batch.iter().zip(&outcomes);
-                answers.filter_map(|(report, outcome)| self.is_answered(report, *outcome)).collect()
+                answers
+                    .filter_map(|(report, outcome)| self.is_answered(report, *outcome))
+                    .collect()
             }
             Err(ReportError::Refused(status)) if limit == 1 => {
                 tracing::error!(error = %status.message(), "ticketing refuses a report; it is dropped");
@@ -111,16 +113,25 @@ impl Reporter {
         reports::remove(&mut transaction, &answered).await?;
         transaction.commit().await?;
         if answered.is_empty() {
-            return Err(ReportError::AnswerCount { answers: 0, reports: batch.len() });
+            return Err(ReportError::AnswerCount {
+                answers: 0,
+                reports: batch.len(),
+            });
         }
         Ok(batch.len())
     }
 
     async fn call(&self, batch: &[Report]) -> Result<Vec<i32>, ReportError> {
-        let request = ReportMessageStatesRequest { reports: batch.iter().map(to_proto).collect() };
+        let request = ReportMessageStatesRequest {
+            reports: batch.iter().map(to_proto).collect(),
+        };
         let deadline = Deadline::after(self.request_timeout);
         let answer = deadline
-            .bound(self.client.clone().report_message_states(deadline.request(request)))
+            .bound(
+                self.client
+                    .clone()
+                    .report_message_states(deadline.request(request)),
+            )
             .await
             .map_err(|status| match status.code() {
                 Code::InvalidArgument => ReportError::Refused(Box::new(status)),
@@ -130,7 +141,10 @@ impl Reporter {
         if outcomes.len() == batch.len() {
             Ok(outcomes)
         } else {
-            Err(ReportError::AnswerCount { answers: outcomes.len(), reports: batch.len() })
+            Err(ReportError::AnswerCount {
+                answers: outcomes.len(),
+                reports: batch.len(),
+            })
         }
     }
 
@@ -141,7 +155,10 @@ impl Reporter {
             Ok(ReportOutcome::Known) => "known",
             Ok(ReportOutcome::UnknownMessage) => "unknown_message",
             Ok(ReportOutcome::Invalid) => {
-                tracing::error!(report_id = report.report_id, "ticketing finds a report ill-formed");
+                tracing::error!(
+                    report_id = report.report_id,
+                    "ticketing finds a report ill-formed"
+                );
                 "invalid"
             }
             // From a newer ticketing: it was not refused, but not answered in words that we know either.
@@ -161,6 +178,10 @@ fn to_proto(report: &Report) -> MessageStateReport {
             .unwrap_or(ActiveMessageState::Unspecified)
             .into(),
         state_time: Some(to_proto_time(report.state_at)),
-        failure_reason: report.failure_reason.chars().take(REASON_CHARS_MAX).collect(),
+        failure_reason: report
+            .failure_reason
+            .chars()
+            .take(REASON_CHARS_MAX)
+            .collect(),
     }
 }

@@ -105,7 +105,9 @@ impl Sender {
         let mut after_account = -1;
         while !shutdown.is_cancelled() {
             // Waits until there is room for one at least.
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                return;
+            };
             drop(permit);
             let free = permits.available_permits().max(1);
             let limits = ClaimLimits {
@@ -128,10 +130,23 @@ impl Sender {
                         _ => -1,
                     };
                     for claimed in claimed {
-                        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+                        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                            return;
+                        };
                         let slot = lanes.take(claimed.channel_account_id);
-                        let place = Place { _permit: permit, _slot: slot };
-                        if jobs.send(Job { claimed, claimed_at, place }).await.is_err() {
+                        let place = Place {
+                            _permit: permit,
+                            _slot: slot,
+                        };
+                        if jobs
+                            .send(Job {
+                                claimed,
+                                claimed_at,
+                                place,
+                            })
+                            .await
+                            .is_err()
+                        {
                             return;
                         }
                     }
@@ -162,7 +177,10 @@ impl Sender {
                 self.wakers.reporter.notify_one();
             }
             Err(error) => {
-                tracing::warn!(error = status::chain(&error), "messages called off can't be settled");
+                tracing::warn!(
+                    error = status::chain(&error),
+                    "messages called off can't be settled"
+                );
             }
         }
     }
@@ -194,7 +212,10 @@ impl Sender {
     }
 
     async fn attempt(&self, job: Job) -> (Settlement, Place) {
-        let settlement = self.channels.attempt(&job.claimed, job.claimed_at, &self.metrics).await;
+        let settlement = self
+            .channels
+            .attempt(&job.claimed, job.claimed_at, &self.metrics)
+            .await;
         (settlement, job.place)
     }
 }

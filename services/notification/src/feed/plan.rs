@@ -34,7 +34,10 @@ pub(super) struct Plan {
 
 /// The tickets of a batch, each once.
 pub(super) fn tickets_of(events: &[TicketEvent]) -> Vec<TicketKey> {
-    let mut tickets: Vec<_> = events.iter().map(|event| (event.tenant_id, event.ticket_id)).collect();
+    let mut tickets: Vec<_> = events
+        .iter()
+        .map(|event| (event.tenant_id, event.ticket_id))
+        .collect();
     tickets.sort_unstable();
     tickets.dedup();
     tickets
@@ -49,7 +52,10 @@ impl Plan {
         let mut plan = Self::default();
         for event in events {
             let ticket = (event.tenant_id, event.ticket_id);
-            let last = plan.ticket_positions.get(&ticket).or_else(|| before.get(&ticket));
+            let last = plan
+                .ticket_positions
+                .get(&ticket)
+                .or_else(|| before.get(&ticket));
             let expected = last.copied().unwrap_or(0) + 1;
             if event.ticket_seq != expected {
                 return Err(SequenceBroken {
@@ -85,7 +91,11 @@ impl Plan {
     }
 
     /// A message that can't be stored was promised by ticketing all the same: it is reported as failed.
-    fn add_request(&mut self, event: &TicketEvent, message: plazo_proto::notification::v1::ActiveMessage) {
+    fn add_request(
+        &mut self,
+        event: &TicketEvent,
+        message: plazo_proto::notification::v1::ActiveMessage,
+    ) {
         let key = message.idempotency_key.clone();
         let belongs = message.tenant_id == event.tenant_id && message.ticket_id == event.ticket_id;
         let (field, reason) = match NewMessage::check(message) {
@@ -112,7 +122,10 @@ impl Plan {
 /// Whether the customer wrote.
 fn is_answer(recorded: &MessageRecorded) -> bool {
     recorded.message.as_ref().is_some_and(|message| {
-        let author = message.author.as_ref().map(plazo_proto::common::v1::Author::kind);
+        let author = message
+            .author
+            .as_ref()
+            .map(plazo_proto::common::v1::Author::kind);
         author == Some(AuthorKind::Customer) && message.kind() != MessageKind::Note
     })
 }
@@ -122,14 +135,22 @@ mod tests {
     use super::*;
 
     fn event(ticket_id: i64, ticket_seq: i64) -> TicketEvent {
-        TicketEvent { tenant_id: 1, ticket_id, ticket_seq, ..TicketEvent::default() }
+        TicketEvent {
+            tenant_id: 1,
+            ticket_id,
+            ticket_seq,
+            ..TicketEvent::default()
+        }
     }
 
     #[test]
     fn tickets_are_counted_one_by_one() {
         let before = BTreeMap::from([((1, 7), 4)]);
         let plan = Plan::new(&[event(7, 5), event(8, 1), event(7, 6)], &before).expect("no gap");
-        assert_eq!(plan.ticket_positions, BTreeMap::from([((1, 7), 6), ((1, 8), 1)]));
+        assert_eq!(
+            plan.ticket_positions,
+            BTreeMap::from([((1, 7), 6), ((1, 8), 1)])
+        );
     }
 
     #[test]

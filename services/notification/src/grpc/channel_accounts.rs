@@ -45,11 +45,14 @@ impl ChannelAccountService for ChannelAccounts {
         let mut violations = FieldViolations::new();
         let request_id = request_id(&request.request_id, &mut violations);
         let key = RequestKey::new(tenant_id, "CreateChannelAccount", request_id, &request);
-        let account = self.check(request.account.unwrap_or_default(), &mut violations).await;
+        let account = self
+            .check(request.account.unwrap_or_default(), &mut violations)
+            .await;
         violations.into_result()?;
         let this = self.clone();
         let answer =
-            commit_in_background(async move { this.create(tenant_id, account, &key).await }).await?;
+            commit_in_background(async move { this.create(tenant_id, account, &key).await })
+                .await?;
         Ok(Response::new(answer))
     }
 
@@ -76,7 +79,10 @@ impl ChannelAccountService for ChannelAccounts {
             _ => String::new(),
         };
         let accounts = page.into_iter().map(to_proto).collect();
-        Ok(Response::new(ListChannelAccountsResponse { accounts, next_page_token }))
+        Ok(Response::new(ListChannelAccountsResponse {
+            accounts,
+            next_page_token,
+        }))
     }
 
     async fn set_channel_account_enabled(
@@ -84,7 +90,10 @@ impl ChannelAccountService for ChannelAccounts {
         request: Request<SetChannelAccountEnabledRequest>,
     ) -> Result<Response<SetChannelAccountEnabledResponse>, Status> {
         let tenant_id = tenant_actor(&request)?.tenant_id;
-        let SetChannelAccountEnabledRequest { channel_account_id, enabled } = request.into_inner();
+        let SetChannelAccountEnabledRequest {
+            channel_account_id,
+            enabled,
+        } = request.into_inner();
         if channel_account_id <= 0 {
             return Err(status::invalid("channel_account_id", "must be above zero"));
         }
@@ -93,9 +102,14 @@ impl ChannelAccountService for ChannelAccounts {
             accounts::set_enabled(&mut connection, tenant_id, channel_account_id, enabled)
                 .await
                 .map_err(Error::from)?
-                .ok_or(Error::NotFound { kind: "channel account", id: channel_account_id })?;
+                .ok_or(Error::NotFound {
+                    kind: "channel account",
+                    id: channel_account_id,
+                })?;
         self.wakers.sender.notify_one();
-        Ok(Response::new(SetChannelAccountEnabledResponse { account: Some(to_proto(account)) }))
+        Ok(Response::new(SetChannelAccountEnabledResponse {
+            account: Some(to_proto(account)),
+        }))
     }
 }
 
@@ -153,7 +167,10 @@ impl ChannelAccounts {
             webhook_url: account.webhook_url,
             enabled: true,
         });
-        let answer = CreateChannelAccountResponse { account: Some(account), signing_secret };
+        let answer = CreateChannelAccountResponse {
+            account: Some(account),
+            signing_secret,
+        };
         requests::keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
         Ok(answer)
@@ -165,7 +182,9 @@ fn to_proto(account: Account) -> ChannelAccount {
         channel_account_id: account.channel_account_id,
         name: account.name,
         channel: account.channel.into(),
-        settings: Some(Settings::Webhook(WebhookSettings { url: account.webhook_url })),
+        settings: Some(Settings::Webhook(WebhookSettings {
+            url: account.webhook_url,
+        })),
         enabled: account.enabled,
     }
 }

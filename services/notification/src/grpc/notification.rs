@@ -52,7 +52,8 @@ impl NotificationService for Notifications {
         }
         let invalid = verdicts.len() - valid.len();
         let mut accepted = self.accepting.accept(valid).await?.into_iter();
-        self.metrics.count_accepted(Source::Call, "invalid", invalid);
+        self.metrics
+            .count_accepted(Source::Call, "invalid", invalid);
         let mut results = Vec::with_capacity(verdicts.len());
         for verdict in verdicts {
             results.push(match (verdict, &mut accepted) {
@@ -71,7 +72,9 @@ impl NotificationService for Notifications {
         let message_id = request.into_inner().message_id;
         check_message_id(message_id)?;
         let message = self.get(&actor, message_id).await?;
-        Ok(Response::new(GetActiveMessageResponse { message: Some(message) }))
+        Ok(Response::new(GetActiveMessageResponse {
+            message: Some(message),
+        }))
     }
 
     async fn list_active_messages(
@@ -87,10 +90,15 @@ impl NotificationService for Notifications {
             .map_or(i64::MAX, |[before]| before);
 
         let mut connection = self.pool.acquire().await.map_err(Error::from)?;
-        let mut page =
-            messages::list(&mut connection, actor.tenant_id, &filter, before, page_size + 1)
-                .await
-                .map_err(Error::from)?;
+        let mut page = messages::list(
+            &mut connection,
+            actor.tenant_id,
+            &filter,
+            before,
+            page_size + 1,
+        )
+        .await
+        .map_err(Error::from)?;
         let size = usize::try_from(page_size).unwrap_or(usize::MAX);
         let has_more = page.len() > size;
         page.truncate(size);
@@ -98,8 +106,14 @@ impl NotificationService for Notifications {
             Some(last) if has_more => paging::encode_page_token(&bound_to, [last.message_id]),
             _ => String::new(),
         };
-        let messages = page.into_iter().map(|one| accepted_message(one, Vec::new())).collect();
-        Ok(Response::new(ListActiveMessagesResponse { messages, next_page_token }))
+        let messages = page
+            .into_iter()
+            .map(|one| accepted_message(one, Vec::new()))
+            .collect();
+        Ok(Response::new(ListActiveMessagesResponse {
+            messages,
+            next_page_token,
+        }))
     }
 
     async fn resend_active_message(
@@ -115,8 +129,10 @@ impl NotificationService for Notifications {
         let key = RequestKey::new(actor.tenant_id, "ResendActiveMessage", request_id, &request);
         let this = self.clone();
         let answer =
-            commit_in_background(async move { this.resend(&actor, request.message_id, &key).await })
-                .await?;
+            commit_in_background(
+                async move { this.resend(&actor, request.message_id, &key).await },
+            )
+            .await?;
         Ok(Response::new(answer))
     }
 
@@ -124,7 +140,10 @@ impl NotificationService for Notifications {
         &self,
         _request: Request<CancelActiveMessageRequest>,
     ) -> Result<Response<CancelActiveMessageResponse>, Status> {
-        Err(status::unimplemented("CANCEL_UNIMPLEMENTED", "cancelling a message"))
+        Err(status::unimplemented(
+            "CANCEL_UNIMPLEMENTED",
+            "cancelling a message",
+        ))
     }
 }
 
@@ -138,7 +157,10 @@ impl Notifications {
         let found = messages::find(&mut connection, actor.tenant_id, message_id).await?;
         let message = found
             .filter(|message| actor.may_use_bot(message.bot_id))
-            .ok_or(Error::NotFound { kind: "message", id: message_id })?;
+            .ok_or(Error::NotFound {
+                kind: "message",
+                id: message_id,
+            })?;
         let attempts = messages::attempts(&mut connection, actor.tenant_id, message_id).await?;
         Ok(accepted_message(message, attempts))
     }
@@ -153,7 +175,10 @@ impl Notifications {
         if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
             return Ok(answer);
         }
-        let not_found = Error::NotFound { kind: "message", id: message_id };
+        let not_found = Error::NotFound {
+            kind: "message",
+            id: message_id,
+        };
         let before = messages::find(&mut transaction, actor.tenant_id, message_id).await?;
         if !before.is_some_and(|message| actor.may_use_bot(message.bot_id)) {
             return Err(not_found);
@@ -164,7 +189,9 @@ impl Notifications {
         let after = messages::find(&mut transaction, actor.tenant_id, message_id).await?;
         let attempts = messages::attempts(&mut transaction, actor.tenant_id, message_id).await?;
         let message = accepted_message(after.ok_or(not_found)?, attempts);
-        let answer = ResendActiveMessageResponse { message: Some(message) };
+        let answer = ResendActiveMessageResponse {
+            message: Some(message),
+        };
         requests::keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
         self.wakers.wake();
@@ -175,7 +202,10 @@ impl Notifications {
 /// A service that acts for one tenant brings messages of that tenant alone.
 fn check(actor: &Actor, message: ActiveMessage) -> Result<NewMessage, InvalidField> {
     if actor.tenant_id != 0 && actor.tenant_id != message.tenant_id {
-        return Err(InvalidField { field: "tenant_id", reason: "must be the actor's tenant" });
+        return Err(InvalidField {
+            field: "tenant_id",
+            reason: "must be the actor's tenant",
+        });
     }
     NewMessage::check(message)
 }
@@ -191,8 +221,14 @@ fn invalid_message(invalid: InvalidField) -> SentMessage {
 
 /// There is an answer for each valid message; a missing one would say nothing false.
 fn stored_message(accepted: Option<Accepted>) -> SentMessage {
-    let Some(accepted) = accepted else { return SentMessage::default() };
-    let outcome = if accepted.is_new { SendOutcome::Accepted } else { SendOutcome::Duplicate };
+    let Some(accepted) = accepted else {
+        return SentMessage::default();
+    };
+    let outcome = if accepted.is_new {
+        SendOutcome::Accepted
+    } else {
+        SendOutcome::Duplicate
+    };
     SentMessage {
         outcome: outcome.into(),
         message_id: accepted.message_id,
@@ -202,15 +238,19 @@ fn stored_message(accepted: Option<Accepted>) -> SentMessage {
 }
 
 fn check_message_id(message_id: i64) -> Result<(), Status> {
-    if message_id > 0 { Ok(()) } else { Err(status::invalid("message_id", "must be above zero")) }
+    if message_id > 0 {
+        Ok(())
+    } else {
+        Err(status::invalid("message_id", "must be above zero"))
+    }
 }
 
 fn filter_of(actor: &Actor, request: &ListActiveMessagesRequest) -> Result<Filter, Status> {
     let mut violations = FieldViolations::new();
     let mut states = Vec::new();
     for (index, state) in request.states.iter().enumerate() {
-        let known =
-            ActiveMessageState::try_from(*state).is_ok_and(|s| s != ActiveMessageState::Unspecified);
+        let known = ActiveMessageState::try_from(*state)
+            .is_ok_and(|s| s != ActiveMessageState::Unspecified);
         violations.check(&format!("states[{index}]"), known, "must be a known state");
         states.push(i16::try_from(*state).unwrap_or_default());
     }

@@ -86,7 +86,11 @@ impl AddressPolicy {
             Some(Host::Ipv4(ip)) => self.permits(IpAddr::V4(ip)),
             Some(Host::Ipv6(ip)) => self.permits(IpAddr::V6(ip)),
         };
-        if is_permitted { Ok(url) } else { Err(UrlError::Private) }
+        if is_permitted {
+            Ok(url)
+        } else {
+            Err(UrlError::Private)
+        }
     }
 
     /// The same, and all addresses that the host's name has now are permitted.
@@ -185,17 +189,47 @@ mod tests {
 
     use super::*;
 
-    const STRICT: AddressPolicy = AddressPolicy { allow_private_networks: false, allow_http: false };
+    const STRICT: AddressPolicy = AddressPolicy {
+        allow_private_networks: false,
+        allow_http: false,
+    };
 
     #[test]
     fn private_and_special_addresses_are_refused() {
         for host in [
-            "127.0.0.1", "127.1", "2130706433", "0x7f000001", "017700000001", "10.0.0.1", "172.16.0.1",
-            "172.31.255.255", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
-            "255.255.255.255", "198.18.0.1", "192.0.2.1", "203.0.113.9", "[::1]", "[::]", "[::ffff:10.0.0.1]",
-            "[::ffff:127.0.0.1]", "[::ffff:8.8.8.8]", "[::127.0.0.1]", "[64:ff9b::10.0.0.1]", "[fe80::1]",
-            "[fc00::1]", "[fd12:3456::1]", "[ff02::1]", "[2001:db8::1]", "[2001::1]", "[2002:7f00:1::]",
-            "[3fff::1]", "[5f00::1]",
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "017700000001",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "192.0.2.1",
+            "203.0.113.9",
+            "[::1]",
+            "[::]",
+            "[::ffff:10.0.0.1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:8.8.8.8]",
+            "[::127.0.0.1]",
+            "[64:ff9b::10.0.0.1]",
+            "[fe80::1]",
+            "[fc00::1]",
+            "[fd12:3456::1]",
+            "[ff02::1]",
+            "[2001:db8::1]",
+            "[2001::1]",
+            "[2002:7f00:1::]",
+            "[3fff::1]",
+            "[5f00::1]",
         ] {
             let url = format!("https://{host}/hook");
             assert_eq!(STRICT.check_form(&url), Err(UrlError::Private), "{url}");
@@ -204,7 +238,13 @@ mod tests {
 
     #[test]
     fn public_addresses_and_names_are_taken() {
-        for host in ["8.8.8.8", "172.32.0.1", "example.com", "[2606:4700::1111]", "example.com:8443"] {
+        for host in [
+            "8.8.8.8",
+            "172.32.0.1",
+            "example.com",
+            "[2606:4700::1111]",
+            "example.com:8443",
+        ] {
             let url = format!("https://{host}/hook?a=b");
             assert!(STRICT.check_form(&url).is_ok(), "{url}");
         }
@@ -234,8 +274,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_of_this_host_is_refused() {
-        assert_eq!(STRICT.check("https://localhost/hook").await, Err(UrlError::Private));
-        let permissive = AddressPolicy { allow_private_networks: true, allow_http: true };
+        assert_eq!(
+            STRICT.check("https://localhost/hook").await,
+            Err(UrlError::Private)
+        );
+        let permissive = AddressPolicy {
+            allow_private_networks: true,
+            allow_http: true,
+        };
         assert!(permissive.check("http://localhost/hook").await.is_ok());
     }
 

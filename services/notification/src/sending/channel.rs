@@ -61,7 +61,11 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) fn new(webhook: WebhookSender, config: &SenderConfig) -> Self {
-        Self { log: LogSender, webhook, schedule: Schedule::new(config) }
+        Self {
+            log: LogSender,
+            webhook,
+            schedule: Schedule::new(config),
+        }
     }
 
     /// Makes one attempt; `claimed_at` is the instant of [`Claimed::now`].

@@ -19,20 +19,29 @@ pub(super) struct Slot {
 
 impl Lanes {
     pub(super) fn new(max_per_account: u32) -> Self {
-        Self { max_per_account, in_flight: Arc::default() }
+        Self {
+            max_per_account,
+            in_flight: Arc::default(),
+        }
     }
 
     /// How many more each account may have, of those that have some.
     pub(super) fn room(&self) -> Vec<(i64, i64)> {
         let in_flight = lock(&self.in_flight);
         let room = |count: u32| i64::from(self.max_per_account.saturating_sub(count));
-        in_flight.iter().map(|(account_id, count)| (*account_id, room(*count))).collect()
+        in_flight
+            .iter()
+            .map(|(account_id, count)| (*account_id, room(*count)))
+            .collect()
     }
 
     /// Takes a place.
     pub(super) fn take(&self, account_id: i64) -> Slot {
         *lock(&self.in_flight).entry(account_id).or_default() += 1;
-        Slot { account_id, in_flight: Arc::clone(&self.in_flight) }
+        Slot {
+            account_id,
+            in_flight: Arc::clone(&self.in_flight),
+        }
     }
 }
 

@@ -17,9 +17,15 @@ impl Sender {
         let mut batch = Vec::with_capacity(BATCH);
         let mut backoff = Backoff::new(20, 1_000);
         while outcomes.recv_many(&mut batch, BATCH).await > 0 {
-            let settlements: Vec<_> = batch.iter().map(|(settlement, _)| settlement.clone()).collect();
+            let settlements: Vec<_> = batch
+                .iter()
+                .map(|(settlement, _)| settlement.clone())
+                .collect();
             while let Err(error) = self.settle(&settlements).await {
-                tracing::warn!(error = status::chain(&error), "outcomes can't be written yet");
+                tracing::warn!(
+                    error = status::chain(&error),
+                    "outcomes can't be written yet"
+                );
                 tokio::time::sleep(backoff.next()).await;
             }
             backoff.reset();
@@ -34,7 +40,10 @@ impl Sender {
         queue::settle(&mut transaction, settlements).await?;
         let mut gone: Vec<_> = settlements
             .iter()
-            .filter_map(|one| one.gone_account.map(|account_id| (one.tenant_id, account_id)))
+            .filter_map(|one| {
+                one.gone_account
+                    .map(|account_id| (one.tenant_id, account_id))
+            })
             .collect();
         gone.sort_unstable();
         gone.dedup();

@@ -19,7 +19,7 @@ use crate::config::WebhookConfig;
 use crate::store::queue::Claimed;
 
 /// An endpoint can't put a message off for longer.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// The HTTP client could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,11 @@ impl WebhookSender {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(4)
             .build()?;
-        Ok(Self { client, policy, max_response_bytes: config.max_response_bytes })
+        Ok(Self {
+            client,
+            policy,
+            max_response_bytes: config.max_response_bytes,
+        })
     }
 
     pub(crate) fn policy(&self) -> AddressPolicy {
@@ -58,17 +62,29 @@ impl WebhookSender {
 
     async fn call(&self, message: &Claimed, attempt_at: Timestamp) -> Outcome {
         let (Some(url), Some(secret)) = (&message.webhook_url, &message.signing_secret) else {
-            return Outcome::Failed { reason: "CHANNEL_ACCOUNT_UNKNOWN" };
+            return Outcome::Failed {
+                reason: "CHANNEL_ACCOUNT_UNKNOWN",
+            };
         };
         if !is_image_url(&message.image_url.0) {
-            return Outcome::Failed { reason: "IMAGE_URL_INVALID" };
+            return Outcome::Failed {
+                reason: "IMAGE_URL_INVALID",
+            };
         }
         // The resolver sees names alone; addresses in the URL are checked here, and again at each attempt,
         // since the settings may have become stricter.
         let url = match self.policy.check_form(url) {
             Ok(url) => url,
-            Err(UrlError::Private) => return Outcome::Failed { reason: "ADDRESS_NOT_ALLOWED" },
-            Err(_) => return Outcome::Failed { reason: "URL_NOT_ALLOWED" },
+            Err(UrlError::Private) => {
+                return Outcome::Failed {
+                    reason: "ADDRESS_NOT_ALLOWED",
+                };
+            }
+            Err(_) => {
+                return Outcome::Failed {
+                    reason: "URL_NOT_ALLOWED",
+                };
+            }
         };
         let body = body(message);
         let id = format!("msg_{}", message.message_id);
@@ -79,7 +95,10 @@ impl WebhookSender {
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", &id)
             .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", signing::sign(secret, &id, timestamp, &body))
+            .header(
+                "webhook-signature",
+                signing::sign(secret, &id, timestamp, &body),
+            )
             .body(body)
             .send()
             .await;
@@ -98,7 +117,9 @@ impl WebhookSender {
     async fn read_away(&self, mut response: Response) {
         let mut left = self.max_response_bytes;
         while let Ok(Some(chunk)) = response.chunk().await {
-            let Some(rest) = left.checked_sub(chunk.len()) else { return };
+            let Some(rest) = left.checked_sub(chunk.len()) else {
+                return;
+            };
             left = rest;
         }
     }
@@ -118,25 +139,31 @@ fn judge(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Outcome {
     if status == StatusCode::GONE {
         return Outcome::Gone;
     }
-    let may_slow_down =
-        matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let may_slow_down = matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    );
     let at_least = headers
         .get(RETRY_AFTER)
         .filter(|_| may_slow_down)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| retry_after(value, now))
         .unwrap_or_default();
-    Outcome::Retry { reason: format!("HTTP_{}", status.as_u16()), at_least }
+    Outcome::Retry {
+        reason: format!("HTTP_{}", status.as_u16()),
+        at_least,
+    }
 }
 
 /// Seconds, or an HTTP date.
 fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let wait = match value.trim().parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let until = rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
-            Duration::try_from(until.duration_since(now)).unwrap_or_default()
-        }
+    let wait = if let Ok(seconds) = value.trim().parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let until = rfc2822::DateTimeParser::new()
+            .parse_timestamp(value.trim())
+            .ok()?;
+        Duration::try_from(until.duration_since(now)).unwrap_or_default()
     };
     Some(wait.min(RETRY_AFTER_MAX))
 }
@@ -145,7 +172,9 @@ fn judge_error(error: &reqwest::Error) -> Outcome {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(source) = next {
         if source.is::<AddressRefused>() {
-            return Outcome::Failed { reason: "ADDRESS_NOT_ALLOWED" };
+            return Outcome::Failed {
+                reason: "ADDRESS_NOT_ALLOWED",
+            };
         }
         next = source.source();
     }
@@ -157,7 +186,10 @@ fn judge_error(error: &reqwest::Error) -> Outcome {
         // It may have arrived all the same.
         "ANSWER_LOST"
     };
-    Outcome::Retry { reason: reason.to_owned(), at_least: Duration::ZERO }
+    Outcome::Retry {
+        reason: reason.to_owned(),
+        at_least: Duration::ZERO,
+    }
 }
 
 /// The same at each attempt, so that a receiver may compare. Ids are strings, since many readers of JSON have no
@@ -206,7 +238,8 @@ fn channel_name(number: i16) -> &'static str {
 }
 
 fn is_image_url(text: &str) -> bool {
-    text.is_empty() || url::Url::parse(text).is_ok_and(|url| url.scheme() == "https" && url.has_host())
+    text.is_empty()
+        || url::Url::parse(text).is_ok_and(|url| url.scheme() == "https" && url.has_host())
 }
 
 #[cfg(test)]
@@ -219,11 +252,18 @@ mod tests {
             headers.insert(RETRY_AFTER, value.parse().expect("a header's value"));
         }
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-        judge(StatusCode::from_u16(status).expect("a status"), &headers, now)
+        judge(
+            StatusCode::from_u16(status).expect("a status"),
+            &headers,
+            now,
+        )
     }
 
     fn retry(reason: &str, seconds: u64) -> Outcome {
-        Outcome::Retry { reason: reason.to_owned(), at_least: Duration::from_secs(seconds) }
+        Outcome::Retry {
+            reason: reason.to_owned(),
+            at_least: Duration::from_secs(seconds),
+        }
     }
 
     #[test]
@@ -232,13 +272,25 @@ mod tests {
         assert_eq!(judged(204, None), Outcome::Delivered);
         assert_eq!(judged(410, None), Outcome::Gone);
         for status in [301, 302, 400, 401, 404, 408, 500, 502] {
-            assert_eq!(judged(status, Some("60")), retry(&format!("HTTP_{status}"), 0));
+            assert_eq!(
+                judged(status, Some("60")),
+                retry(&format!("HTTP_{status}"), 0)
+            );
         }
         assert_eq!(judged(429, Some("60")), retry("HTTP_429", 60));
-        assert_eq!(judged(503, Some("Thu, 01 Jan 2026 00:02:00 GMT")), retry("HTTP_503", 120));
-        assert_eq!(judged(503, Some("Wed, 31 Dec 2025 00:02:00 GMT")), retry("HTTP_503", 0));
+        assert_eq!(
+            judged(503, Some("Thu, 01 Jan 2026 00:02:00 GMT")),
+            retry("HTTP_503", 120)
+        );
+        assert_eq!(
+            judged(503, Some("Wed, 31 Dec 2025 00:02:00 GMT")),
+            retry("HTTP_503", 0)
+        );
         assert_eq!(judged(429, Some("soon")), retry("HTTP_429", 0));
-        assert_eq!(judged(429, Some("99999999999")), retry("HTTP_429", 24 * 3_600));
+        assert_eq!(
+            judged(429, Some("99999999999")),
+            retry("HTTP_429", 24 * 3_600)
+        );
         assert_eq!(judged(429, None), retry("HTTP_429", 0));
     }
 }

@@ -49,7 +49,7 @@ pub(crate) async fn advance(
     )
     .fetch_optional(transaction)
     .await?;
-    Ok(moved_at.map(|at| at.to_jiff()))
+    Ok(moved_at.map(jiff_sqlx::Timestamp::to_jiff))
 }
 
 /// The last applied `ticket_seq` of each of the tickets that has one.
@@ -67,7 +67,10 @@ pub(crate) async fn ticket_positions(
     )
     .fetch_all(transaction)
     .await?;
-    Ok(rows.into_iter().map(|row| ((row.tenant_id, row.ticket_id), row.ticket_seq)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| ((row.tenant_id, row.ticket_id), row.ticket_seq))
+        .collect())
 }
 
 /// Keeps the last applied `ticket_seq` of tickets.
@@ -114,7 +117,13 @@ pub(crate) async fn call_off(
     let ticket_ids: Vec<i64> = call_offs.iter().map(|one| one.ticket.1).collect();
     let seqs: Vec<i64> = call_offs.iter().map(|one| one.ticket_seq).collect();
     let reasons: Vec<String> = call_offs.iter().map(|one| one.reason.to_owned()).collect();
-    sqlx::query_file_scalar!("queries/call_off.sql", &tenant_ids, &ticket_ids, &seqs, &reasons)
-        .fetch_one(transaction)
-        .await
+    sqlx::query_file_scalar!(
+        "queries/call_off.sql",
+        &tenant_ids,
+        &ticket_ids,
+        &seqs,
+        &reasons
+    )
+    .fetch_one(transaction)
+    .await
 }

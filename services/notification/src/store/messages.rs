@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff_sqlx::ToSqlx as _;
 use plazo_service::Redacted;
 use sqlx::PgConnection;
 
@@ -20,6 +19,10 @@ pub(crate) struct Incoming<'a> {
 
 /// A message that is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are named as the columns are"
+)]
 pub(crate) struct Accepted {
     pub(crate) message_id: i64,
     /// When it was first accepted.
@@ -54,6 +57,10 @@ pub(crate) struct StoredMessage {
 
 /// An attempt to send a message.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are named as the columns are"
+)]
 pub(crate) struct Attempt {
     pub(crate) attempt: i32,
     pub(crate) attempt_at: Timestamp,
@@ -93,7 +100,9 @@ pub(crate) async fn accept(
     let mut answers = Vec::with_capacity(incoming.len());
     for one in incoming {
         let (tenant_id, key) = key_of(one.message);
-        let accepted = stored.get_mut(&(tenant_id, key.to_owned())).ok_or(sqlx::Error::RowNotFound)?;
+        let accepted = stored
+            .get_mut(&(tenant_id, key.to_owned()))
+            .ok_or(sqlx::Error::RowNotFound)?;
         answers.push(*accepted);
         // A second time in one batch, it is known.
         accepted.is_new = false;
@@ -126,7 +135,9 @@ async fn insert(
     let account_ids = column(incoming, |m| m.channel_account_id);
     let texts = column(incoming, |m| m.text.0.clone());
     let image_urls = column(incoming, |m| m.image_url.0.clone());
-    let last_messages = column(incoming, |m| m.last_customer_message_at.map(|at| at.to_sqlx()));
+    let last_messages = column(incoming, |m| {
+        m.last_customer_message_at.map(jiff_sqlx::ToSqlx::to_sqlx)
+    });
     let requested_seqs: Vec<_> = incoming.iter().map(|one| one.requested_seq).collect();
     let rows = sqlx::query_file!(
         "queries/accept.sql",

@@ -3,7 +3,11 @@
 use sqlx::PgPool;
 
 /// Removes first answers older than `hours`, at most `batch`; how many.
-pub(crate) async fn answered_requests(pool: &PgPool, hours: u32, batch: u32) -> Result<u64, sqlx::Error> {
+pub(crate) async fn answered_requests(
+    pool: &PgPool,
+    hours: u32,
+    batch: u32,
+) -> Result<u64, sqlx::Error> {
     let removed = sqlx::query!(
         "DELETE FROM answered_requests WHERE (tenant_id, request_id) IN (
              SELECT tenant_id, request_id FROM answered_requests

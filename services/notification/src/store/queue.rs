@@ -96,7 +96,10 @@ pub(crate) struct QueueStats {
 }
 
 /// Takes messages that are due. See the query for the limits' meaning.
-pub(crate) async fn claim(pool: &PgPool, limits: &ClaimLimits) -> Result<Vec<Claimed>, sqlx::Error> {
+pub(crate) async fn claim(
+    pool: &PgPool,
+    limits: &ClaimLimits,
+) -> Result<Vec<Claimed>, sqlx::Error> {
     let (accounts, rooms): (Vec<i64>, Vec<i64>) = limits.room.iter().copied().unzip();
     sqlx::query_file_as!(
         Claimed,
@@ -137,7 +140,9 @@ pub(crate) async fn settle(
 
 /// Cancels messages that were called off under a lease that has ended; how many.
 pub(crate) async fn settle_called_off(pool: &PgPool) -> Result<i64, sqlx::Error> {
-    sqlx::query_file_scalar!("queries/settle_called_off.sql").fetch_one(pool).await
+    sqlx::query_file_scalar!("queries/settle_called_off.sql")
+        .fetch_one(pool)
+        .await
 }
 
 /// What waits now.

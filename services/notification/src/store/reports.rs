@@ -5,6 +5,10 @@ use sqlx::PgConnection;
 
 /// A state of a message that ticketing has not answered for.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are named as the columns are"
+)]
 pub(crate) struct Report {
     pub(crate) report_id: i64,
     pub(crate) tenant_id: i64,
@@ -36,9 +40,12 @@ pub(crate) async fn remove(
     transaction: &mut PgConnection,
     report_ids: &[i64],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!("DELETE FROM state_reports WHERE report_id = ANY ($1)", report_ids)
-        .execute(transaction)
-        .await?;
+    sqlx::query!(
+        "DELETE FROM state_reports WHERE report_id = ANY ($1)",
+        report_ids
+    )
+    .execute(transaction)
+    .await?;
     Ok(())
 }
 

@@ -26,7 +26,12 @@ impl RequestKey {
         request: &M,
     ) -> Self {
         let fingerprint = Sha256::digest(request.encode_to_vec()).into();
-        Self { tenant_id, method, request_id, fingerprint }
+        Self {
+            tenant_id,
+            method,
+            request_id,
+            fingerprint,
+        }
     }
 }
 
@@ -36,7 +41,9 @@ pub(crate) async fn first_answer<A: Message + Default>(
     transaction: &mut PgConnection,
     key: &RequestKey,
 ) -> Result<Option<A>, Error> {
-    let Some(request_id) = key.request_id else { return Ok(None) };
+    let Some(request_id) = key.request_id else {
+        return Ok(None);
+    };
     let taken = sqlx::query!(
         "INSERT INTO answered_requests (tenant_id, request_id, method, fingerprint)
          VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
@@ -70,7 +77,9 @@ pub(crate) async fn keep_answer<A: Message>(
     key: &RequestKey,
     answer: &A,
 ) -> Result<(), Error> {
-    let Some(request_id) = key.request_id else { return Ok(()) };
+    let Some(request_id) = key.request_id else {
+        return Ok(());
+    };
     sqlx::query!(
         "UPDATE answered_requests SET answer = $3 WHERE tenant_id = $1 AND request_id = $2",
         key.tenant_id,

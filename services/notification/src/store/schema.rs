@@ -45,8 +45,8 @@ pub(crate) async fn open(config: &DatabaseConfig) -> Result<PgPool, SchemaError>
         .max_connections(config.max_connections)
         .min_connections(1)
         .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
-        .idle_timeout(Duration::from_secs(600))
-        .max_lifetime(Duration::from_secs(1_800))
+        .idle_timeout(Duration::from_mins(10))
+        .max_lifetime(Duration::from_mins(30))
         .connect_with(options)
         .await?;
     if config.migrate {
@@ -63,28 +63,49 @@ async fn check(pool: &PgPool) -> Result<(), SchemaError> {
         sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations")
             .fetch_all(pool)
             .await
-            .map_err(|error| match error.as_database_error().and_then(|e| e.code()) {
-                Some(code) if code == "42P01" => {
-                    SchemaError::Unknown("it is empty; run the migrations first".to_owned())
+            .map_err(|error| {
+                match error
+                    .as_database_error()
+                    .and_then(sqlx::error::DatabaseError::code)
+                {
+                    Some(code) if code == "42P01" => {
+                        SchemaError::Unknown("it is empty; run the migrations first".to_owned())
+                    }
+                    _ => error.into(),
                 }
-                _ => error.into(),
             })?;
-    let applied: HashMap<i64, (bool, Vec<u8>)> =
-        applied.into_iter().map(|(version, success, checksum)| (version, (success, checksum))).collect();
+    let applied: HashMap<i64, (bool, Vec<u8>)> = applied
+        .into_iter()
+        .map(|(version, success, checksum)| (version, (success, checksum)))
+        .collect();
     for migration in MIGRATOR.iter() {
         let version = migration.version;
         match applied.get(&version) {
             Some((true, checksum)) if *checksum == *migration.checksum => {}
             Some((false, _)) => {
-                return Err(SchemaError::Unknown(format!("migration {version} did not end well")));
+                return Err(SchemaError::Unknown(format!(
+                    "migration {version} did not end well"
+                )));
             }
-            Some(_) => return Err(SchemaError::Unknown(format!("migration {version} is another one"))),
-            None => return Err(SchemaError::Unknown(format!("migration {version} is missing"))),
+            Some(_) => {
+                return Err(SchemaError::Unknown(format!(
+                    "migration {version} is another one"
+                )));
+            }
+            None => {
+                return Err(SchemaError::Unknown(format!(
+                    "migration {version} is missing"
+                )));
+            }
         }
     }
-    let newer = applied.keys().find(|version| !MIGRATOR.version_exists(**version));
+    let newer = applied
+        .keys()
+        .find(|version| !MIGRATOR.version_exists(**version));
     match newer {
-        Some(version) => Err(SchemaError::Unknown(format!("migration {version} is newer than this program"))),
+        Some(version) => Err(SchemaError::Unknown(format!(
+            "migration {version} is newer than this program"
+        ))),
         None => Ok(()),
     }
 }

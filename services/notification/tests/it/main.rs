@@ -1,1 +1,11 @@
-//! Tests of the notification service over real sockets.
+//! The notification service over real sockets: a scripted ticketing, a webhook endpoint, and PostgreSQL.
+
+mod accepting;
+mod calling_off;
+mod faults;
+mod feed;
+mod input;
+mod logs;
+mod reports;
+mod support;
+mod webhooks;
