@@ -2,7 +2,7 @@
 
 # Base port and data folder of the cluster: make run PORT=7000 DATA=/tmp/other
 PORT ?=
-DATA ?= .plazo
+DATA ?=
 
 SHELL := bash
 # Queries are checked against services/*/.sqlx: building needs no database, whatever DATABASE_URL says.
@@ -18,11 +18,11 @@ step = @printf '\n== %s\n' "$(1)"
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "PORT=7000 sets the base port of run and demo, DATA=folder the data folder of run (default .plazo)."
+	@echo "PORT=7000 sets the base port of run and demo, DATA=folder the data folder of run."
 
 run: setup ## install what is missing, start the cluster, play the demo and keep serving (Ctrl-C ends it)
 	@cargo build --locked -p plazo
-	@exec cargo run --quiet --locked -p plazo -- up --demo $(if $(PORT),--port "$(PORT)") --data "$(DATA)"
+	@exec cargo run --quiet --locked -p plazo -- up --demo $(if $(PORT),--port "$(PORT)") $(if $(DATA),--data "$(DATA)")
 
 demo: ## play the demo against the cluster that `make run` started
 	@exec cargo run --quiet --locked -p plazo -- demo $(if $(PORT),--port "$(PORT)")

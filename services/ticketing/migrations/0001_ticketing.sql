@@ -121,6 +121,8 @@ CREATE TABLE ticket_clocks (
     warning_accepted_at timestamptz,
     alert smallint NOT NULL DEFAULT 0,
     last_customer_message_at timestamptz,
+    -- The transaction under which the ticket's last event stands in the feed.
+    event_transaction_id bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, ticket_id),
     CHECK ((anchor_at IS NULL) = (policy_version IS NULL)),
     CHECK (next_due_at IS NULL OR anchor_at IS NOT NULL)
@@ -164,10 +166,13 @@ CREATE TABLE active_message_states (
 
 -- Append-only. Ids are taken after the ticket's row is locked, so they order the events of one ticket; across
 -- transactions they are no order, which is why readers take windows of transaction ids (src/feed.rs).
+--
+-- transaction_id is the writer's, or that of the ticket's event before if that is higher: it never falls within a
+-- ticket, and when all transactions up to it have ended, the event is there.
 CREATE SEQUENCE ticket_event_ids;
 CREATE TABLE ticket_events (
     event_id bigint NOT NULL DEFAULT nextval('ticket_event_ids'),
-    transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    transaction_id xid8 NOT NULL,
     tenant_id bigint NOT NULL,
     ticket_id bigint NOT NULL,
     ticket_seq bigint NOT NULL,

@@ -21,5 +21,6 @@ SELECT
     warning_accepted_at,
     alert AS "alert!",
     last_customer_message_at,
+    greatest(event_transaction_id, pg_current_xact_id()::text::bigint) AS "event_transaction_id!",
     clock_timestamp() AS "now!"
 FROM locked

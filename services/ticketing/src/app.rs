@@ -1,4 +1,4 @@
-//! Wiring: `bind` builds and binds, `run` runs.
+//! Wiring: `build` builds, `run` runs.
 
 use std::net::SocketAddr;
 use std::str::FromStr as _;
@@ -55,15 +55,20 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 }
 
 impl App {
-    /// Connects to the database, brings its schema up to date or refuses an unknown one, and takes the addresses.
+    /// Takes the addresses of the configuration, and builds.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        let listeners = Listeners::bind(&config.server).await?;
+        Self::build(config, listeners).await
+    }
+
+    /// Connects to the database, and brings its schema up to date or refuses an unknown one.
+    pub async fn build(config: Config, listeners: Listeners) -> anyhow::Result<Self> {
         let pool = connect(&config.database).await?;
         if config.database.migrate {
             MIGRATOR.run(&pool).await?;
         } else {
             refuse_unknown_schema(&pool).await?;
         }
-        let listeners = Listeners::bind(&config.server).await?;
         Ok(Self {
             config,
             listeners,

@@ -1,15 +1,17 @@
 //! Reading events in order, from a position onward.
 //!
 //! Ids of serials are no order across transactions, and neither are transaction ids: a transaction that began early
-//! may lock a ticket late. So a reader takes *windows*: all events whose transaction id is at or above the last
+//! may lock a ticket late. So each event stands under a transaction id that is its writer's, or that of the event
+//! before it in its ticket if that is higher; and a reader takes *windows*: all events that stand at or above the last
 //! bound and below the oldest transaction that is still running, ordered by event id within the window.
 //!
-//! Why this keeps the order of each ticket: let event A of a ticket come before event B. B's transaction got its
-//! event id after A's committed, because the ticket's row was locked in between; so A's id is the lower one, and
-//! within a window A comes first. Could B's window come before A's? Only if B's transaction id is the lower one and
-//! a bound lies between the two. A bound is the oldest transaction running at some moment. While A was not committed,
-//! its transaction was running or not begun, so no bound was above it; and from A's commit until B's, B's was
-//! running, so no bound was above B's. Hence a bound that is above B's is taken after both commits, and both fall into one window.
+//! Why nothing is skipped: an event stands at or above its writer's id, so below a bound there are only events whose
+//! writers have ended, and no others can come.
+//!
+//! Why this keeps the order of each ticket: let event A of a ticket come before event B. B was written under the lock
+//! of the ticket's row after A was committed. So B stands at A's transaction or above, and its window is A's or a later
+//! one; within a window A comes first, since B's id was taken later. The writers' own ids would not do: with a writer of
+//! B that began before the one of A, a third transaction with an id between theirs puts a bound between them.
 
 pub mod hub;
 mod position;

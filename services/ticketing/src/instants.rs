@@ -12,9 +12,12 @@ pub(crate) fn to_proto(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos }
 }
 
+/// The first instant of the year 1, the earliest that a proto may hold, in seconds.
+const FIRST_SECOND: i64 = -62_135_596_800;
+
 /// The instant of a proto; none when it is out of range.
 pub(crate) fn from_proto(at: &prost_types::Timestamp) -> Option<Timestamp> {
-    if !(0..1_000_000_000).contains(&at.nanos) {
+    if !(0..1_000_000_000).contains(&at.nanos) || at.seconds < FIRST_SECOND {
         return None;
     }
     Timestamp::new(at.seconds, at.nanos).ok()
@@ -38,6 +41,13 @@ mod tests {
             from_proto(&prost_types::Timestamp {
                 seconds: 0,
                 nanos: -1
+            }),
+            None
+        );
+        assert_eq!(
+            from_proto(&prost_types::Timestamp {
+                seconds: FIRST_SECOND - 1,
+                nanos: 999_999_999
             }),
             None
         );

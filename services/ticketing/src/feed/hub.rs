@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use plazo_proto::ticketing::v1::Ticket;
 use plazo_service::TaskError;
+use plazo_service::status::chain;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -57,10 +58,15 @@ impl Hub {
         let mut position = feed::end(self.changes.pool()).await?;
         loop {
             committed.mark_unchanged();
-            let (next, more) = self.tell(position).await?;
-            position = next;
-            if more {
-                continue;
+            // Watchers stay subscribed while the database is away, so the reader goes on from where it was.
+            match self.tell(position).await {
+                Ok((next, more)) => {
+                    position = next;
+                    if more && !stop.is_cancelled() {
+                        continue;
+                    }
+                }
+                Err(error) => tracing::warn!(error = chain(&error), "changes can't be read"),
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),

@@ -88,6 +88,11 @@ impl Position {
         self.from_transaction < horizon
     }
 
+    /// Whether it was never reached here: all transactions below `end` have ended, and no others.
+    pub fn is_ahead_of(self, end: Position) -> bool {
+        self.after_window().from_transaction > end.from_transaction
+    }
+
     /// The text that consumers keep.
     pub fn write(self, feed: &FeedIdentity) -> String {
         let Self {

@@ -31,6 +31,8 @@ pub struct LockedClock {
     pub clock: Clock,
     /// When the customer last wrote.
     pub last_customer_message_at: Option<Timestamp>,
+    /// Under which transaction events of this ticket stand in the feed from now on.
+    pub event_transaction_id: i64,
     /// The database's time after the row was locked.
     pub now: Timestamp,
 }
@@ -50,6 +52,7 @@ struct ClockRow {
     warning_accepted_at: Option<SqlTimestamp>,
     alert: i16,
     last_customer_message_at: Option<SqlTimestamp>,
+    event_transaction_id: i64,
     now: SqlTimestamp,
 }
 
@@ -78,6 +81,7 @@ impl TryFrom<ClockRow> for LockedClock {
             armed_generation: row.armed_generation,
             clock,
             last_customer_message_at: row.last_customer_message_at.map(SqlTimestamp::to_jiff),
+            event_transaction_id: row.event_transaction_id,
             now: row.now.to_jiff(),
         })
     }
@@ -188,7 +192,7 @@ pub async fn insert(
     let row = sqlx::query!(
         r#"INSERT INTO ticket_clocks (tenant_id, ticket_id, bot_id, ticket_seq, generation, armed_generation)
            VALUES ($1, $2, $3, 0, $4, $4)
-           RETURNING clock_timestamp() AS "now!""#,
+           RETURNING clock_timestamp() AS "now!", pg_current_xact_id()::text::bigint AS "transaction_id!""#,
         key.tenant_id,
         key.ticket_id,
         bot_id,
@@ -203,6 +207,7 @@ pub async fn insert(
         armed_generation: clock.generation(),
         clock,
         last_customer_message_at: None,
+        event_transaction_id: row.transaction_id,
         now: row.now.to_jiff(),
     })
 }
@@ -235,6 +240,7 @@ pub async fn save(connection: &mut PgConnection, rows: &[&LockedClock]) -> Resul
         .iter()
         .map(|row| row.last_customer_message_at.map(jiff_sqlx::ToSqlx::to_sqlx))
         .collect();
+    let transactions: Vec<i64> = rows.iter().map(|row| row.event_transaction_id).collect();
     sqlx::query_file!(
         "queries/save_clocks.sql",
         &tenant_ids,
@@ -248,7 +254,8 @@ pub async fn save(connection: &mut PgConnection, rows: &[&LockedClock]) -> Resul
         &done,
         &accepted as &[Option<SqlTimestamp>],
         &alerts,
-        &customer as &[Option<SqlTimestamp>]
+        &customer as &[Option<SqlTimestamp>],
+        &transactions
     )
     .execute(connection)
     .await?;

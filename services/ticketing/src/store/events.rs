@@ -27,6 +27,8 @@ pub struct NewEvent {
     pub recorded_at: Timestamp,
     /// What happened.
     pub payload: Payload,
+    /// Under which transaction it stands in the feed.
+    pub transaction_id: i64,
 }
 
 /// A row of `ticket_events`.
@@ -88,6 +90,7 @@ pub async fn append(connection: &mut PgConnection, events: &[NewEvent]) -> Resul
             only_payload.encode_to_vec()
         })
         .collect();
+    let transactions: Vec<i64> = events.iter().map(|event| event.transaction_id).collect();
     sqlx::query_file!(
         "queries/append_events.sql",
         &tenant_ids,
@@ -97,7 +100,8 @@ pub async fn append(connection: &mut PgConnection, events: &[NewEvent]) -> Resul
         &kinds,
         &author_ids,
         &recorded,
-        &payloads
+        &payloads,
+        &transactions
     )
     .execute(connection)
     .await?;

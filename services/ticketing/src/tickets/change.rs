@@ -41,6 +41,7 @@ impl LockedClock {
             author,
             recorded_at: self.now,
             payload,
+            transaction_id: self.event_transaction_id,
         }
     }
 }
