@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plazo_proto::timer::v1::timer_service_server::TimerServiceServer;
+use plazo_service::status::chain;
 use plazo_service::{Listeners, Metrics, OnEnd, Server, ServiceConfig, Supervisor, limit_messages};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -89,6 +90,13 @@ impl App {
             .await;
         // When the server can't go on, the rest ends too.
         let ended = supervisor.shut_down(grace + TASKS_GRACE).await;
+        // Not before the dispatches have ended: whoever starts and finds nobody ends all leases.
+        if let Err(error) = self.core.store.leave(&self.core.replica_id).await {
+            tracing::warn!(
+                error = chain(&error),
+                "this replica is missed only when its heartbeat is old"
+            );
+        }
         served?;
         Ok(ended?)
     }

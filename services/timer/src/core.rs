@@ -1,5 +1,6 @@
 //! What the parts of a running timer share.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use plazo_proto::notification::v1::notification_service_client::NotificationServiceClient;
@@ -8,6 +9,7 @@ use plazo_service::config::ConfigError;
 use plazo_service::{Actor, ServiceChannel, ServiceConfig, connect_lazy};
 use rand::Rng as _;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::clock::RedisClock;
 use crate::config::Config;
@@ -28,6 +30,8 @@ pub(crate) struct Core {
     pub(crate) faults: Faults,
     pub(crate) handler: TicketHandlerServiceClient<ServiceChannel>,
     pub(crate) notification: NotificationServiceClient<ServiceChannel>,
+    /// After a failed call, notification is not called until then.
+    pub(crate) notification_rests_until: Mutex<Option<Instant>>,
     /// Batches that the handler has answered: what tells a poison ticket from a handler that is down.
     pub(crate) answered_batches: AtomicU64,
     /// Shards that are being rebuilt by this replica.
@@ -59,6 +63,7 @@ impl Core {
             notification: NotificationServiceClient::new(notification)
                 .max_decoding_message_size(config.notification.max_message_bytes)
                 .max_encoding_message_size(config.notification.max_message_bytes),
+            notification_rests_until: Mutex::new(None),
             answered_batches: AtomicU64::new(0),
             marked: Marked::default(),
             replica_id: format!("{:016x}", rand::rng().random::<u64>()),

@@ -78,7 +78,7 @@ impl GivenUp {
     }
 }
 
-/// The entries in a value of the hash `leased`: a MessagePack list of member and score in turn, both strings, as Lua's
+/// The entries in a value of the hash `leased`: a `MessagePack` list of member and score in turn, both strings, as Lua's
 /// `cmsgpack.pack` makes it from the answer of ZRANGE. None for anything else. Members that are none of ours are left
 /// out: they can't be asked about.
 pub(crate) fn decode_claimed(blob: &[u8]) -> Option<Vec<Entry>> {
@@ -105,7 +105,7 @@ pub(crate) fn parse_score(text: &[u8]) -> Option<i64> {
         .or_else(|| text.parse::<f64>().ok().map(|score| score as i64))
 }
 
-/// Reads the little of MessagePack that is needed.
+/// Reads the little of `MessagePack` that is needed.
 struct Reader<'a> {
     rest: &'a [u8],
 }

@@ -265,6 +265,7 @@ fn reader_tenant(actor: &Actor) -> Result<Option<i64>, Status> {
 }
 
 /// Errors of Redis as callers see them.
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn store_status(error: StoreError) -> Status {
     match error {
         StoreError::Unavailable(_) => {

@@ -33,8 +33,6 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) -> Result<
             tracing::warn!(error = chain(&error), "redis can't be watched");
         }
     }
-    // So that the next one to start knows that nobody is there.
-    guard.core.store.leave(&guard.core.replica_id).await?;
     Ok(())
 }
 

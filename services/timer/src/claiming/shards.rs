@@ -175,7 +175,9 @@ mod tests {
         let mut states = backlog(layout, &all);
         assert_eq!(states.select(10, 3, 256).len(), 3);
         let mut states = ShardStates::new(layout);
-        all.iter().for_each(|shard| states.hint(*shard, 1));
+        for shard in &all {
+            states.hint(*shard, 1);
+        }
         let selected = states.select(10, 2, 256);
         assert_eq!(selected.len(), 8);
         assert!(selected.iter().all(|(_, limit)| *limit == 64));

@@ -1,5 +1,6 @@
 //! The calls of the handler and of notification.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use tonic::{Code, Status};
 use super::Batch;
 use crate::core::Core;
 
+/// How long notification is left alone after a failed call.
+const NOTIFICATION_REST: Duration = Duration::from_secs(1);
 /// Most messages in one call of notification.
 const MESSAGES_MAX: usize = 500;
 
@@ -156,8 +159,16 @@ fn is_worth_repeating(status: &Status) -> bool {
 }
 
 /// Hands the messages to notification: the fast path. When it fails, nothing is lost, because notification reads
-/// the same messages from the events of their owner; so it gets few attempts, and the ack doesn't depend on it.
+/// the same messages from the events of their owner; so it gets few attempts and then a rest, and the ack doesn't depend
+/// on it.
 pub(super) async fn notify(core: &Core, messages: Vec<ActiveMessage>) {
+    let rests_until = *core
+        .notification_rests_until
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if rests_until.is_some_and(|until| Instant::now() < until) {
+        return;
+    }
     let mut messages = messages.into_iter().peekable();
     while messages.peek().is_some() {
         let chunk: Vec<_> = messages.by_ref().take(MESSAGES_MAX).collect();
@@ -169,7 +180,12 @@ pub(super) async fn notify(core: &Core, messages: Vec<ActiveMessage>) {
                 messages = length,
                 "active messages could not be handed over, and reach notification as events"
             );
-            // It is down or slow: the other chunks would only keep the leases waiting.
+            // It is down or slow: more calls would only keep the leases waiting.
+            let until = Instant::now() + NOTIFICATION_REST;
+            *core
+                .notification_rests_until
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(until);
             return;
         }
     }

@@ -77,12 +77,11 @@ pub(crate) fn pending_entry(ticket: &proto::PendingTicket) -> Result<Entry, Stat
 fn entry(wrong: &mut FieldViolations, path: &str, ticket: &proto::PendingTicket) -> Option<Entry> {
     let member = member(wrong, &format!("{path}ticket"), ticket.ticket.as_ref());
     let field = format!("{path}due_time");
-    let due_ms = match &ticket.due_time {
-        Some(time) => unix_ms(wrong, &field, time),
-        None => {
-            wrong.add(field, "is missing");
-            None
-        }
+    let due_ms = if let Some(time) = &ticket.due_time {
+        unix_ms(wrong, &field, time)
+    } else {
+        wrong.add(field, "is missing");
+        None
     };
     Some(Entry {
         member: member?,

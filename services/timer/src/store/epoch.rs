@@ -152,9 +152,9 @@ impl Store {
         answers
             .into_iter()
             .map(|answer| match list_in(answer)?.as_slice() {
-                [changed, now] => Ok((integer_in(changed)? == 1, FoundEpoch::of(now))),
+                [done, now] => Ok((integer_in(done)? == 1, FoundEpoch::of(now))),
                 // Lua ends a list at the first nil: the key is missing.
-                [changed] => Ok((integer_in(changed)? == 1, FoundEpoch::of(&Value::Nil))),
+                [done] => Ok((integer_in(done)? == 1, FoundEpoch::of(&Value::Nil))),
                 _ => Err(StoreError::Answer("an epoch's answer of the wrong length")),
             })
             .collect()

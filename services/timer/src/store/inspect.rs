@@ -294,23 +294,23 @@ impl Store {
     /// All entries of a shard that are in leases, with the end of each lease.
     async fn leased(&self, shard: Shard) -> Result<Vec<(Entry, i64)>, StoreError> {
         let keys = self.keys().of(shard);
-        let mut leased = redis::cmd("HGETALL");
-        leased.arg(&keys.leased);
-        let mut leases = redis::cmd("ZRANGE");
-        leases.arg(&keys.leases).arg(0).arg(-1).arg("WITHSCORES");
+        let mut blobs = redis::cmd("HGETALL");
+        blobs.arg(&keys.leased);
+        let mut ends = redis::cmd("ZRANGE");
+        ends.arg(&keys.leases).arg(0).arg(-1).arg("WITHSCORES");
         let answers = self
             .connection()
-            .run_all(&[Command::plain(leased), Command::plain(leases)])
+            .run_all(&[Command::plain(blobs), Command::plain(ends)])
             .await?;
-        let [leased, leases]: [Value; 2] = answers
+        let [blobs, ends]: [Value; 2] = answers
             .try_into()
             .map_err(|_| StoreError::Answer("too few answers"))?;
-        let ends: BTreeMap<Vec<u8>, i64> = pairs(leases)?
+        let ends: BTreeMap<Vec<u8>, i64> = pairs(ends)?
             .into_iter()
             .filter_map(|(id, score)| Some((id, score_in(&score).ok()??)))
             .collect();
         let mut entries = Vec::new();
-        for (id, blob) in pairs(leased)? {
+        for (id, blob) in pairs(blobs)? {
             let claimed =
                 decode_claimed(&bytes_in(blob)?).ok_or(StoreError::Answer("a claimed batch"))?;
             let ends_ms = ends.get(&id).copied().unwrap_or_default();

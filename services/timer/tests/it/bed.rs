@@ -25,7 +25,7 @@ use crate::desk::{Desk, PERMISSIONS, TicketId, timestamp};
 pub(crate) type Client = TimerServiceClient<ServiceChannel>;
 
 /// Bound of every wait. Far more than anything takes, even on a machine that does other work too.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 
 /// A desk that is served, a Redis, and as many timers as the test starts.
 pub(crate) struct Bed {
@@ -95,7 +95,7 @@ impl Bed {
         self
     }
 
-    pub(crate) fn set(mut self, key: &'static str, value: impl ToString) -> Self {
+    pub(crate) fn set(mut self, key: &'static str, value: &(impl ToString + ?Sized)) -> Self {
         self.settings.insert(key, value.to_string());
         self
     }
@@ -300,7 +300,7 @@ async fn serve(desk: &Desk, tasks: &mut JoinSet<()>, stop: &CancellationToken) -
         server
             .run(listeners, stop)
             .await
-            .expect("the desk is served")
+            .expect("the desk is served");
     });
     format!("http://{address}")
 }

@@ -170,7 +170,7 @@ impl DeskState {
         let mut outcome = HandleOutcome::Stale;
         if self.trouble.erring.contains(&id) {
             outcome = HandleOutcome::Error;
-            handled.error_reason = "TICKET_BROKEN".to_owned();
+            "TICKET_BROKEN".clone_into(&mut handled.error_reason);
         } else if let Some(left) = self.trouble.busy.get_mut(&id).filter(|left| **left > 0) {
             *left -= 1;
             outcome = HandleOutcome::Busy;

@@ -116,7 +116,7 @@ async fn a_newer_generation_takes_the_quarantined_one_away() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quarantined_tickets_are_tried_again_by_themselves() {
-    let mut bed = Bed::new().await.set("timer.quarantine_retry_ms", 300);
+    let mut bed = Bed::new().await.set("timer.quarantine_retry_ms", &300);
     let mut timer = bed.start().await;
     bed.desk.set(POISON, 1, &[now_ms()]);
     bed.desk.trouble(|trouble| {
@@ -135,7 +135,7 @@ async fn a_handler_that_is_down_loses_nothing_and_puts_nobody_into_quarantine() 
     let mut bed = Bed::new()
         .await
         .with_short_leases()
-        .set("timer.failed_attempts_max", 2);
+        .set("timer.failed_attempts_max", &2);
     let mut timer = bed.start().await;
     timer.rebuilt().await;
     bed.desk.trouble(|trouble| trouble.is_down = true);

@@ -76,7 +76,7 @@ async fn an_answer_arms_the_next_instant() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_due_earlier_wakes_the_timer() {
     // A look would come after a second only.
-    let mut bed = Bed::new().await.set("timer.look_interval_ms", 1_000);
+    let mut bed = Bed::new().await.set("timer.look_interval_ms", &1_000);
     let mut timer = bed.start().await;
     timer.rebuilt().await;
     let mut longest_ms = 0;
@@ -167,7 +167,7 @@ async fn notification_down_keeps_nothing_from_firing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_replicas_share_the_work() {
-    let mut bed = Bed::new().await.set("timer.batch_limit", 32);
+    let mut bed = Bed::new().await.set("timer.batch_limit", &32);
     let mut one = bed.start().await;
     one.rebuilt().await;
     let two = bed.start().await;

@@ -39,7 +39,7 @@ async fn a_wiped_redis_is_rebuilt_from_the_owner() {
     let redis = own_redis(&[]).await;
     let mut bed = Bed::on(redis.url())
         .await
-        .set("guard.rebuild_page_size", 70);
+        .set("guard.rebuild_page_size", &70);
     let mut timer = bed.start().await;
     timer.rebuilt().await;
     set_and_arm(&bed, &mut timer, now_ms() + 1_500, |_| true).await;
@@ -220,7 +220,7 @@ async fn a_redis_that_evicts_is_refused() {
 async fn another_layout_is_refused() {
     let mut bed = Bed::new().await;
     bed.start().await.stop().await;
-    let mut bed = bed.set("timer.shards", 8);
+    let mut bed = bed.set("timer.shards", &8);
     let Err(TimerError::Check(CheckError::Layout { stored, configured })) = bed.try_start().await
     else {
         panic!("it must be refused");
@@ -232,7 +232,7 @@ async fn another_layout_is_refused() {
 async fn a_missing_redis_is_named() {
     let mut bed = Bed::on("redis://127.0.0.1:1".to_owned())
         .await
-        .set("redis.start_timeout_ms", 1);
+        .set("redis.start_timeout_ms", &1);
     let error = bed.try_start().await.err().expect("nobody listens there");
     assert!(matches!(error, TimerError::Redis(_)), "{error}");
 }

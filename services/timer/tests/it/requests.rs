@@ -276,8 +276,8 @@ async fn due_entries_are_listed_page_by_page() {
     // One slot that a call without an answer occupies: what is due stays.
     let mut bed = Bed::new()
         .await
-        .set("timer.dispatch_slots", 1)
-        .set("timer.batch_limit", 1);
+        .set("timer.dispatch_slots", &1)
+        .set("timer.batch_limit", &1);
     bed.desk.trouble(|trouble| trouble.is_down = true);
     let mut timer = bed.start().await;
     timer.arm((9, 1_000), 1, now_ms()).await;
