@@ -1,6 +1,9 @@
 -- Takes messages that are due, at most $1 in all and $2 of each account, but $4 of the accounts in $3; only of
--- accounts above $6; under a lease of $5 seconds. While the lease lasts, next_attempt_at is its end, so that the messages of a sender
--- that died come due by themselves.
+-- accounts above $6; under a lease of $5 seconds. While the lease lasts, next_attempt_at is its end, so that the
+-- messages of a sender that died come due by themselves.
+--
+-- Due is judged by statement_timestamp(), which can bound the search of the index; clock_timestamp() would be
+-- asked for each row, and all that waits for later would be read.
 --
 -- `lanes` hops through the index from account to account: it costs one look for each account with waiting
 -- messages, however many messages wait. Account 0 (channels that need none) is a lane too, of any size.
@@ -29,7 +32,7 @@ WITH RECURSIVE lanes AS (
         SELECT m.tenant_id, m.message_id
         FROM active_messages AS m
         WHERE m.channel_account_id = lanes.channel_account_id
-            AND m.next_attempt_at <= clock_timestamp()
+            AND m.next_attempt_at <= statement_timestamp()
             AND m.cancel_reason IS NULL
         ORDER BY m.next_attempt_at
         LIMIT CASE

@@ -2,7 +2,7 @@
 WITH ended AS (
     SELECT tenant_id, message_id
     FROM active_messages
-    WHERE next_attempt_at <= clock_timestamp() AND next_attempt_at IS NOT NULL AND cancel_reason IS NOT NULL
+    WHERE next_attempt_at <= statement_timestamp() AND next_attempt_at IS NOT NULL AND cancel_reason IS NOT NULL
     ORDER BY message_id
     LIMIT 500
     FOR UPDATE SKIP LOCKED

@@ -117,7 +117,6 @@ impl Sender {
                 after_account,
                 lease: self.lease,
             };
-            let claimed_at = Instant::now();
             let wait = match queue::claim(&self.pool, &limits).await {
                 Ok(claimed) => {
                     backoff.reset();
@@ -129,6 +128,8 @@ impl Sender {
                         Some(last) if is_full => last,
                         _ => -1,
                     };
+                    // After the query, so that no attempt is dated later than it was.
+                    let claimed_at = Instant::now();
                     for claimed in claimed {
                         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                             return;

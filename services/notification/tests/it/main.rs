@@ -6,6 +6,7 @@ mod faults;
 mod feed;
 mod input;
 mod logs;
+mod plans;
 mod reports;
 mod support;
 mod webhooks;
