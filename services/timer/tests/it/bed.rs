@@ -25,7 +25,7 @@ use crate::desk::{Desk, PERMISSIONS, TicketId, timestamp};
 pub(crate) type Client = TimerServiceClient<ServiceChannel>;
 
 /// Bound of every wait. Far more than anything takes, even on a machine that does other work too.
-const BOUND: Duration = Duration::from_mins(1);
+pub(crate) const BOUND: Duration = Duration::from_mins(1);
 
 /// A desk that is served, a Redis, and as many timers as the test starts.
 pub(crate) struct Bed {

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tokio::process::{Child, Command};
 
-use crate::bed::{Bed, wait_for, wait_for_firings};
+use crate::bed::{BOUND, Bed, wait_for, wait_for_firings};
 use crate::desk::now_ms;
 
 fn start(bed: &Bed, failpoint: &str) -> Child {
@@ -27,7 +27,9 @@ async fn die_at(failpoint: &str) -> Bed {
     for ticket in 1..=50 {
         bed.desk.set((1, ticket), 1, &[due, due + 1_500]);
     }
-    let status = start(&bed, failpoint).wait().await.expect("it ends");
+    let mut process = start(&bed, failpoint);
+    let ended = tokio::time::timeout(BOUND, process.wait()).await;
+    let status = ended.expect("it dies in time").expect("it ends");
     assert!(!status.success(), "it must have died");
     let mut timer = bed.start().await;
     let leases: i64 = timer
