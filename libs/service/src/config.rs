@@ -58,7 +58,7 @@ pub struct ConfigSources {
     /// A TOML file. It must exist.
     pub file: Option<PathBuf>,
     /// Environment variables, of which `PLAZO_TICKETING__SERVER__LISTEN` is the key `server.listen` of the
-    /// service `ticketing`; a list is written in TOML, as in `["a", "b"]`.
+    /// service `ticketing`. Lists can only be set in a file.
     pub environment: BTreeMap<String, String>,
 }
 

@@ -63,7 +63,7 @@ async fn purge_answers(pool: &PgPool, requests: &RequestsConfig) -> Result<(), E
             "DELETE FROM answered_requests
              WHERE (tenant_id, request_id) IN (
                  SELECT tenant_id, request_id FROM answered_requests
-                 WHERE answered_at < clock_timestamp() - make_interval(hours => $1)
+                 WHERE answered_at < statement_timestamp() - make_interval(hours => $1)
                  LIMIT $2
              )",
             i32::try_from(requests.keep_hours).unwrap_or(i32::MAX),

@@ -1,6 +1,8 @@
 //! The active messages that stages call for.
 
-use plazo_domain::{AutoClose, InactivityPolicy, Template, TemplateValues, Warning};
+use plazo_domain::{
+    AutoClose, InactivityPolicy, MAX_TEXT_CHARS, Template, TemplateValues, Warning,
+};
 use plazo_proto::notification::v1::{ActiveMessage, ActiveMessageKind};
 
 use crate::instants::to_proto;
@@ -68,6 +70,8 @@ pub(super) fn compose(
     // Policies are checked before they are saved; one that is broken all the same goes out as it was written.
     let text = Template::parse(text, placeholders)
         .map_or_else(|_| text.to_owned(), |template| template.render(&values));
+    // The name may have made it too long, and what notification can't store is never accepted.
+    let text = text.chars().take(MAX_TEXT_CHARS).collect();
     Some(ActiveMessage {
         tenant_id: recipient.key.tenant_id,
         idempotency_key: idempotency_key(recipient.key, cycle, purpose),

@@ -132,12 +132,7 @@ impl Api for SettingsService {
         let request = request.into_inner();
         requests::check_exit_route(&request)?;
         check_reach(&actor, request.bot_id)?;
-        let key = RequestKey::new(
-            &actor,
-            "SetExitRoute",
-            &request.request_id,
-            &request,
-        )?;
+        let key = RequestKey::new(&actor, "SetExitRoute", &request.request_id, &request)?;
         let policies = Arc::clone(&self.policies);
         let answer = self.changes.run(key, move |connection| {
             let (actor, policies, request) =
@@ -184,12 +179,7 @@ impl Api for SettingsService {
         let request = request.into_inner();
         let replacement = requests::policy_replacement(&request)?;
         check_reach(&actor, request.bot_id)?;
-        let key = RequestKey::new(
-            &actor,
-            "SetInactivityPolicy",
-            &request.request_id,
-            &request,
-        )?;
+        let key = RequestKey::new(&actor, "SetInactivityPolicy", &request.request_id, &request)?;
         let (bot_id, replaces_version) = (request.bot_id, request.replaces_version);
         let answer = self.changes.run(key, move |connection| {
             let (actor, read) = (actor.clone(), replacement.clone());
@@ -221,12 +211,7 @@ impl Api for SettingsService {
         let request = request.into_inner();
         let (bot_id, name) = requests::new_queue(&request)?;
         check_reach(&actor, bot_id)?;
-        let key = RequestKey::new(
-            &actor,
-            "CreateQueue",
-            &request.request_id,
-            &request,
-        )?;
+        let key = RequestKey::new(&actor, "CreateQueue", &request.request_id, &request)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, name) = (actor.clone(), name.clone());
             async move {
@@ -266,12 +251,7 @@ impl Api for SettingsService {
         let actor = actor_of_tenant(&request)?;
         let request = request.into_inner();
         let new = requests::new_agent(&request)?;
-        let key = RequestKey::new(
-            &actor,
-            "CreateAgent",
-            &request.request_id,
-            &request,
-        )?;
+        let key = RequestKey::new(&actor, "CreateAgent", &request.request_id, &request)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, new) = (actor.clone(), new.clone());
             async move {
@@ -322,12 +302,7 @@ impl Api for SettingsService {
         let actor = actor_of_tenant(&request)?;
         let request = request.into_inner();
         let update = requests::agent_update(&request)?;
-        let key = RequestKey::new(
-            &actor,
-            "UpdateAgent",
-            &request.request_id,
-            &request,
-        )?;
+        let key = RequestKey::new(&actor, "UpdateAgent", &request.request_id, &request)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, update) = (actor.clone(), update.clone());
             async move {

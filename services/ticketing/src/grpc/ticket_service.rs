@@ -198,12 +198,7 @@ impl Api for TicketService {
         let actor = actor_of_tenant(&request)?;
         let request = request.into_inner();
         let new = requests::new_message(&request)?;
-        let key = RequestKey::new(
-            &actor,
-            "RecordMessage",
-            &request.request_id,
-            &request,
-        )?;
+        let key = RequestKey::new(&actor, "RecordMessage", &request.request_id, &request)?;
         let policies = Arc::clone(&self.policies);
         let ticket_id = request.ticket_id;
         let answer = self.changes.run(key, move |connection| {

@@ -135,7 +135,8 @@ pub async fn pending(
     Ok(tickets.collect())
 }
 
-/// Tickets that should have been looked at more than `grace` ago, the longest overdue first.
+/// Tickets that should have been looked at more than `grace` ago, the longest overdue first. The statement's time bounds
+/// the search of the index, which `clock_timestamp()` could not.
 pub async fn overdue(
     pool: &PgPool,
     grace: Duration,
@@ -144,7 +145,7 @@ pub async fn overdue(
     let rows = sqlx::query!(
         r#"SELECT tenant_id, ticket_id, generation, next_due_at AS "next_due_at!"
            FROM ticket_clocks
-           WHERE next_due_at < clock_timestamp() - make_interval(secs => $1)
+           WHERE next_due_at < statement_timestamp() - make_interval(secs => $1)
            ORDER BY next_due_at
            LIMIT $2"#,
         grace.as_secs_f64(),
