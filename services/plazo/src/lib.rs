@@ -1,0 +1,6 @@
+//! What the command `plazo` is made of: a cluster in one process, and what is played against a cluster.
+
+pub mod cluster;
+pub mod demo;
+mod style;
+pub mod up;

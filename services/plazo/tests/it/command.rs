@@ -1,0 +1,53 @@
+//! What the command says to arguments and circumstances.
+
+use crate::plazo::{command, free_base_port, run};
+
+#[tokio::test]
+async fn bad_arguments_are_one_thing_and_bad_luck_another() {
+    for (arguments, part) in [
+        (&["nonsense"][..], "nonsense"),
+        (&["up", "--port", "70000"], "--port"),
+        (&["up", "--port", "64000"], "--port 64000 is too high"),
+        (&["up", "--log-filter", "plazo=loud"], "log_filter"),
+        (
+            &["up", "--database-url", "mysql://db", "--port", "0"],
+            "--database-url",
+        ),
+        (&["demo", "--speed", "3"], "use 1 or 5"),
+        (&["demo", "--only", "nobody"], "silence, answer"),
+        (&["demo", "--endpoint", "127.0.0.1:5001"], "is no address"),
+        (&["demo", "--endpoint", "http://h", "--port", "1"], "--port"),
+    ] {
+        let ended = run(command(arguments)).await;
+        assert_eq!(ended.code, Some(64), "{arguments:?}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(part),
+            "{arguments:?}: {}",
+            ended.stderr
+        );
+    }
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["demo", "--help"],
+        &["up", "--help"],
+    ] {
+        let ended = run(command(arguments)).await;
+        assert_eq!(
+            (ended.code, ended.stderr.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_demo_without_a_cluster_says_what_to_do() {
+    let port = free_base_port().to_string();
+    let ended = run(command(&["demo", "--port", &port])).await;
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    let start = format!("plazo: no cluster answers at http://127.0.0.1:{port} ");
+    assert!(ended.stderr.starts_with(&start), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`plazo up`"), "{}", ended.stderr);
+}
