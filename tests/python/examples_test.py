@@ -312,7 +312,7 @@ class ExamplesTest(unittest.TestCase):
         ]
 
     def test_all_were_played(self) -> None:
-        """Also: the ticket showed the right state and alert at each look in between."""
+        # A look in between that showed another state or alert has failed there and then.
         for example in EXAMPLES:
             with self.subTest(example.name):
                 if example.name in self.failures:
