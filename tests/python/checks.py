@@ -140,6 +140,7 @@ def check_at_rest(test: unittest.TestCase, recording: Recording) -> None:
         (now.ticket_id, now.state, now.agent_id, len(recording.events)),
     )
     test.assertEqual(past.contact.name, CUSTOMER)
+    test.assertEqual(past.open_time, now.open_time)
     test.assertEqual(past.open_time, recording.events[0].event_time)
 
 

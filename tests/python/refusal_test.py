@@ -250,6 +250,21 @@ class RefusalTest(unittest.TestCase):
         code = grpc.StatusCode.UNIMPLEMENTED
         self.refused(self.tickets.HoldTicket, request, code, "NOT_BUILT_YET")
 
+    def test_bytes_that_are_no_text(self) -> None:
+        create = self.desk.administrator.ticketing_channel.unary_unary(
+            "/plazo.ticketing.v1.SettingsService/CreateBot", request_serializer=bytes
+        )
+        # CreateBotRequest.bot (1) with Bot.name (2) of two bytes that are no UTF-8.
+        wrong = bytes([0x0A, 0x04, 0x12, 0x02, 0xFF, 0xFE])
+        code = grpc.StatusCode.INVALID_ARGUMENT
+        self.refused(create, wrong, code, "MESSAGE_MALFORMED", {"bot.name"})
+        self.refused(create, b"\xff", code, "MESSAGE_MALFORMED", {"request"})
+
+    def test_a_message_over_the_limit(self) -> None:
+        request = settings.CreateBotRequest(bot=settings.Bot(name="x" * (5 << 20)))
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        self.refused(self.settings.CreateBot, request, code, "MESSAGE_TOO_LARGE")
+
 
 if __name__ == "__main__":
     unittest.main()

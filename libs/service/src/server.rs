@@ -5,6 +5,7 @@ mod connection;
 mod deadline;
 mod methods;
 mod observe;
+mod unreadable;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

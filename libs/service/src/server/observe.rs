@@ -15,6 +15,7 @@ use tracing::{Instrument as _, Span};
 
 use super::body::ObservedBody;
 use super::methods::Methods;
+use super::unreadable;
 use crate::metrics::{Metrics, RpcMetrics, code_name};
 use crate::{status, telemetry};
 
@@ -50,6 +51,7 @@ pub(super) async fn observe(
         .instrument(span)
         .await
         .unwrap_or_else(|_| status::internal_unlogged().into_http());
+    let response = unreadable::explain(response);
     // An error without messages has its status in the headers.
     if let Some(code) = grpc_code(response.headers()) {
         observation.end(code);

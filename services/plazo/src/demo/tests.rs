@@ -374,26 +374,28 @@ fn the_wrong_end_is_found() {
 }
 
 #[test]
-fn a_demo_that_was_too_slow_itself_is_found() {
+fn a_late_step_is_no_fault_and_explains_one() {
     let scenario = &SCENARIOS[1];
-    let judge_answer_at = |ms: i64| {
-        let events = [
+    let judge_answer_at = |ms: i64, removed: bool| {
+        let mut events = vec![
             seen(0, Happening::Opened),
             wrote(500, scenario, 0, 1),
             fired(2500, Effect::FirstAlert, 1, 2500, Alert::Yellow),
             wrote(ms, scenario, 1, 0),
-            seen(ms, Happening::Cleared),
         ];
+        if removed {
+            events.push(seen(ms, Happening::Cleared));
+        }
         judge(scenario, RULES, &events, OPEN).problems
     };
-    assert_eq!(judge_answer_at(3150), []);
-    assert_eq!(
-        judge_answer_at(3151),
-        [Problem::WrittenLate {
-            at_s: 12,
-            late_ms: 251
-        }]
-    );
+    assert_eq!(judge_answer_at(3151, true), []);
+    let late = Problem::WrittenLate {
+        at_s: 12,
+        late_ms: 251,
+    };
+    let missing = Problem::Missing(Effect::Cleared);
+    assert_eq!(judge_answer_at(3150, false), std::slice::from_ref(&missing));
+    assert_eq!(judge_answer_at(3151, false), [missing, late]);
 }
 
 fn report_of(events: &[Seen]) -> Report {

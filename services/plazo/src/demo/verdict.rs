@@ -119,6 +119,7 @@ pub fn judge(scenario: &Scenario, rules: Rules, seen: &[Seen], end: FinalTicket)
         rules,
         seen: seen.iter().map(|seen| (seen, false)).collect(),
         problems: Vec::new(),
+        late_steps: Vec::new(),
     };
     let steps = judge.match_steps(scenario.steps);
     let rows = scenario
@@ -128,6 +129,10 @@ pub fn judge(scenario: &Scenario, rules: Rules, seen: &[Seen], end: FinalTicket)
         .collect();
     judge.note_rest();
     judge.check_end(scenario, end);
+    // A late step moves what follows from it, and is no fault by itself; it may explain one.
+    if !judge.problems.is_empty() {
+        judge.problems.append(&mut judge.late_steps);
+    }
     Verdict {
         rows,
         problems: judge.problems,
@@ -154,6 +159,8 @@ struct Judge<'a> {
     /// Each event, and whether it is accounted for.
     seen: Vec<(&'a Seen, bool)>,
     problems: Vec<Problem>,
+    /// Steps that were written later than planned.
+    late_steps: Vec<Problem>,
 }
 
 impl Judge<'_> {
@@ -209,7 +216,7 @@ impl Judge<'_> {
         let late_us = micros_between(zero_at.unwrap_or(seen.at), seen.at) - planned_us;
         if late_us > self.tolerance_us() {
             let late_by = late_us / 1_000;
-            self.problems.push(Problem::WrittenLate {
+            self.late_steps.push(Problem::WrittenLate {
                 at_s: step.at_s,
                 late_ms: late_by,
             });
@@ -429,7 +436,7 @@ impl fmt::Display for Problem {
             Self::WrittenLate { at_s, late_ms } => {
                 write!(
                     f,
-                    "what is written at {at_s} came {late_ms} ms late: the machine is busy, try again"
+                    "what is written at {at_s} came {late_ms} ms late, perhaps that is why: the machine is busy"
                 )
             }
             Self::Missing(effect) => write!(f, "{effect} never came"),

@@ -14,11 +14,8 @@ impl FeedIdentity {
     pub fn new(feed: Uuid, system_identifier: i64, database_oid: i64) -> Self {
         let text = format!("{feed}/{system_identifier}/{database_oid}");
         let digest: [u8; 32] = Sha256::digest(text).into();
-        let [a, b, c, d, e, f, g, h, ..] = digest;
-        Self(format!(
-            "{:016x}",
-            u64::from_be_bytes([a, b, c, d, e, f, g, h])
-        ))
+        let digits = digest.iter().take(8).map(|byte| format!("{byte:02x}"));
+        Self(digits.collect())
     }
 }
 

@@ -97,7 +97,9 @@ impl TicketChange {
             .await?
             .ok_or_else(|| Error::invalid("contact_id", "names no contact"))?;
         let facts = tickets::insert(&mut *connection, new).await?;
-        let locked = clocks::insert(&mut *connection, facts.key, new.bot_id).await?;
+        let mut locked = clocks::insert(&mut *connection, facts.key, new.bot_id).await?;
+        // One moment: the ticket was opened when its first event says so.
+        locked.now = facts.opened_at;
         let (facts, settings) = tickets::facts(connection, &[facts.key])
             .await?
             .pop()
