@@ -12,7 +12,8 @@ use plazo_proto::ticketing::v1::{
     SetInactivityPolicyRequest, StreamEventsResponse, Ticket, TicketEvent, WarningSettings,
 };
 use plazo_proto::timer::v1::{
-    HandleDueTicketsRequest, HandleDueTicketsResponse, HandleOutcome, TicketGeneration,
+    HandleDueTicketsRequest, HandleDueTicketsResponse, HandleOutcome, HandledTicket,
+    TicketGeneration,
 };
 use tonic::Status;
 
@@ -250,7 +251,7 @@ impl Desk {
     pub(crate) async fn outcomes(&self, tickets: &[(i64, i64)]) -> Vec<HandleOutcome> {
         let answer = self.handle(tickets).await.expect("handled");
         let results = answer.results.iter();
-        results.map(|result| result.outcome()).collect()
+        results.map(HandledTicket::outcome).collect()
     }
 }
 
@@ -388,5 +389,34 @@ pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -
             "never came true: {what}"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+impl Desk {
+    /// Open tickets whose cycles began `seconds` ago, written into the database without events. Their generation is 2.
+    pub(crate) async fn bulk(&self, count: i64, seconds: f64) -> Vec<i64> {
+        sqlx::query_scalar(
+            "WITH opened AS (
+                 INSERT INTO tickets (tenant_id, bot_id, contact_id, state, opened_at)
+                 SELECT $1, $2, $3, 2, clock_timestamp() - make_interval(secs => $5) FROM generate_series(1, $4)
+                 RETURNING ticket_id
+             )
+             INSERT INTO ticket_clocks
+                 (tenant_id, ticket_id, bot_id, ticket_seq, generation, armed_generation, next_due_at, last_cycle,
+                  anchor_at, policy_version)
+             SELECT $1, ticket_id, $2, 0, 2, 2, date_trunc('milliseconds', clock_timestamp()), 1,
+                 clock_timestamp() - make_interval(secs => $5),
+                 (SELECT policy_version FROM bots WHERE tenant_id = $1 AND bot_id = $2)
+             FROM opened
+             RETURNING ticket_id",
+        )
+        .bind(TENANT)
+        .bind(self.bot_id)
+        .bind(self.contact_id)
+        .bind(count)
+        .bind(seconds)
+        .fetch_all(&self.fixture.pool)
+        .await
+        .expect("inserted")
     }
 }

@@ -1,5 +1,12 @@
 //! The ticketing service as its callers see it: over sockets, on a database of its own for each test.
 
 mod contacts;
+mod desk;
+mod feed;
+mod firing;
+mod race;
+mod relay;
 mod settings;
 mod support;
+mod tickets;
+mod watch;

@@ -28,6 +28,7 @@ pub(crate) const TENANT: i64 = 7;
 pub(crate) struct Fixture {
     /// The service's database.
     pub(crate) pool: PgPool,
+    endpoint: Endpoint,
     channel: Channel,
     _shutdown: DropGuard,
 }
@@ -40,6 +41,11 @@ impl Fixture {
 
     /// Starts the service on a fresh database, with a timer at this address.
     pub(crate) async fn start_with_timer(timer_endpoint: &str) -> Self {
+        Self::start_with(&[("TIMER__ENDPOINT", timer_endpoint)]).await
+    }
+
+    /// Starts the service on a fresh database, with these settings.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
         let servers = TestServers::shared().await;
         let url = servers
             .fresh_database("ticketing")
@@ -56,12 +62,12 @@ impl Fixture {
             ("SERVER__METRICS_LISTEN", "127.0.0.1:0"),
             ("DATABASE__URL", &url),
             ("DATABASE__MIGRATE", "true"),
-            ("TIMER__ENDPOINT", timer_endpoint),
         ];
         let sources = ConfigSources {
             file: None,
             environment: environment
                 .into_iter()
+                .chain(settings.iter().copied())
                 .map(|(key, value)| (format!("PLAZO_TICKETING__{key}"), value.to_owned()))
                 .collect(),
         };
@@ -80,6 +86,7 @@ impl Fixture {
         Self {
             pool,
             channel: endpoint.connect_lazy(),
+            endpoint,
             _shutdown: shutdown.drop_guard(),
         }
     }
@@ -107,16 +114,13 @@ impl Fixture {
             let value = AsciiMetadataValue::try_from(value).expect("ASCII");
             metadata.insert(key, value);
         }
-        let signature = Signature(metadata);
-        let channel = || InterceptedService::new(self.channel.clone(), signature.clone());
-        Clients {
-            settings: SettingsServiceClient::new(channel()),
-            contacts: ContactServiceClient::new(channel()),
-            tickets: TicketServiceClient::new(channel()),
-            handler: TicketHandlerServiceClient::new(channel()),
-            feed: FeedServiceClient::new(channel()),
-            states: MessageStateServiceClient::new(channel()),
-        }
+        Clients::over(&self.channel, &Signature(metadata))
+    }
+
+    /// The clients with a connection of their own, over which a stream sends at most so many bytes that were not read.
+    pub(crate) fn with_window(&self, clients: &Clients, bytes: u32) -> Clients {
+        let endpoint = self.endpoint.clone().initial_stream_window_size(bytes);
+        Clients::over(&endpoint.connect_lazy(), &clients.signature)
     }
 
     /// Clients of an administrator of [`TENANT`] who may do all that people may.
@@ -157,21 +161,35 @@ pub(crate) type SignedChannel = InterceptedService<Channel, Signature>;
 /// One actor's clients.
 #[derive(Clone)]
 pub(crate) struct Clients {
+    signature: Signature,
     /// Of the settings.
     pub(crate) settings: SettingsServiceClient<SignedChannel>,
     /// Of the contacts.
     pub(crate) contacts: ContactServiceClient<SignedChannel>,
     /// Of the tickets.
-    pub tickets: TicketServiceClient<SignedChannel>,
+    pub(crate) tickets: TicketServiceClient<SignedChannel>,
     /// Of the handler that the timer calls.
-    pub handler: TicketHandlerServiceClient<SignedChannel>,
+    pub(crate) handler: TicketHandlerServiceClient<SignedChannel>,
     /// Of the event feed.
-    pub feed: FeedServiceClient<SignedChannel>,
+    pub(crate) feed: FeedServiceClient<SignedChannel>,
     /// Of what notification reports to.
-    pub states: MessageStateServiceClient<SignedChannel>,
+    pub(crate) states: MessageStateServiceClient<SignedChannel>,
 }
 
 impl Clients {
+    fn over(channel: &Channel, signature: &Signature) -> Self {
+        let channel = || InterceptedService::new(channel.clone(), signature.clone());
+        Self {
+            settings: SettingsServiceClient::new(channel()),
+            contacts: ContactServiceClient::new(channel()),
+            tickets: TicketServiceClient::new(channel()),
+            handler: TicketHandlerServiceClient::new(channel()),
+            feed: FeedServiceClient::new(channel()),
+            states: MessageStateServiceClient::new(channel()),
+            signature: signature.clone(),
+        }
+    }
+
     /// Creates a bot with this name and the defaults.
     pub(crate) async fn create_bot(&mut self, name: &str) -> Bot {
         let bot = Bot {
