@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use plazo_proto::common::v1::{Author, AuthorKind};
+use plazo_proto::common::v1::{Author, AuthorKind, TimeUnit, TimeValue};
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
     Agent, AlertSettings, AutoCloseSettings, ClosingNote, CreateAgentRequest, CreateQueueRequest,
@@ -17,7 +17,7 @@ use plazo_proto::timer::v1::{
 };
 use tonic::Status;
 
-use crate::support::{Clients, Fixture, TENANT, seconds};
+use crate::support::{Clients, Fixture, TENANT, time_value};
 
 /// How long a condition may take to become true on a busy machine.
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
@@ -208,17 +208,17 @@ impl Desk {
         events.iter().map(tell).collect()
     }
 
-    /// Makes tickets older: their cycles began that much earlier.
-    pub(crate) async fn age(&self, ticket_ids: &[i64], seconds: f64) {
+    /// Makes tickets older: their cycles began so many minutes earlier.
+    pub(crate) async fn age(&self, ticket_ids: &[i64], minutes: f64) {
         sqlx::query(
             "UPDATE ticket_clocks
-             SET anchor_at = anchor_at - make_interval(secs => $2),
-                 next_due_at = next_due_at - make_interval(secs => $2),
-                 warning_accepted_at = warning_accepted_at - make_interval(secs => $2)
+             SET anchor_at = anchor_at - make_interval(secs => $2 * 60),
+                 next_due_at = next_due_at - make_interval(secs => $2 * 60),
+                 warning_accepted_at = warning_accepted_at - make_interval(secs => $2 * 60)
              WHERE ticket_id = ANY ($1)",
         )
         .bind(ticket_ids)
-        .bind(seconds)
+        .bind(minutes)
         .execute(&self.fixture.pool)
         .await
         .expect("aged");
@@ -274,15 +274,15 @@ pub(crate) async fn create_agent(clients: &Clients, name: &str, bot_ids: &[i64])
         .expect("the agent")
 }
 
-/// Alerts after 10 and 20 s, the warning after 25 s, the close after 30 s.
+/// Alerts after 10 and 20 minutes, the warning after 25, the close after 30: a slow machine makes no stage due.
 pub(crate) fn everything() -> InactivityPolicy {
     InactivityPolicy {
         alerts: Some(AlertSettings {
-            first_alert: seconds(10),
-            second_alert: seconds(20),
+            first_alert: minutes(10),
+            second_alert: minutes(20),
         }),
         auto_close: Some(AutoCloseSettings {
-            close_after: seconds(30),
+            close_after: minutes(30),
             tags: vec!["silent".to_owned(), "auto".to_owned()],
             note: Some(ClosingNote {
                 category: "inactivity".to_owned(),
@@ -291,12 +291,17 @@ pub(crate) fn everything() -> InactivityPolicy {
             closing_text: "Bye, {{contact_name}}".to_owned(),
         }),
         warning: Some(WarningSettings {
-            warn_after: seconds(25),
+            warn_after: minutes(25),
             text: "{{contact_name}}, {{time_left}} left".to_owned(),
             image_url: "https://example.com/clock.png".to_owned(),
         }),
         ..InactivityPolicy::default()
     }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "messages have it so")]
+fn minutes(value: i32) -> Option<TimeValue> {
+    Some(time_value(value, TimeUnit::Minute))
 }
 
 /// Alerts and close without a warning.
@@ -393,19 +398,19 @@ pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -
 }
 
 impl Desk {
-    /// Open tickets whose cycles began `seconds` ago, written into the database without events. Their generation is 2.
-    pub(crate) async fn bulk(&self, count: i64, seconds: f64) -> Vec<i64> {
+    /// Open tickets whose cycles began `minutes` ago, written into the database without events. Their generation is 2.
+    pub(crate) async fn bulk(&self, count: i64, minutes: f64) -> Vec<i64> {
         sqlx::query_scalar(
             "WITH opened AS (
                  INSERT INTO tickets (tenant_id, bot_id, contact_id, state, opened_at)
-                 SELECT $1, $2, $3, 2, clock_timestamp() - make_interval(secs => $5) FROM generate_series(1, $4)
+                 SELECT $1, $2, $3, 2, clock_timestamp() - make_interval(secs => $5 * 60) FROM generate_series(1, $4)
                  RETURNING ticket_id
              )
              INSERT INTO ticket_clocks
                  (tenant_id, ticket_id, bot_id, ticket_seq, generation, armed_generation, next_due_at, last_cycle,
                   anchor_at, policy_version)
              SELECT $1, ticket_id, $2, 0, 2, 2, date_trunc('milliseconds', clock_timestamp()), 1,
-                 clock_timestamp() - make_interval(secs => $5),
+                 clock_timestamp() - make_interval(secs => $5 * 60),
                  (SELECT policy_version FROM bots WHERE tenant_id = $1 AND bot_id = $2)
              FROM opened
              RETURNING ticket_id",
@@ -414,7 +419,7 @@ impl Desk {
         .bind(self.bot_id)
         .bind(self.contact_id)
         .bind(count)
-        .bind(seconds)
+        .bind(minutes)
         .fetch_all(&self.fixture.pool)
         .await
         .expect("inserted")

@@ -56,7 +56,7 @@ async fn each_stage_fires_when_it_is_due_and_once() {
     let early = look(&desk, ticket_id).await;
     assert_eq!(early.outcome(), HandleOutcome::NotDue);
     let after_ms = look_again_ms(&early).expect("a next look");
-    assert!((1..=10_000).contains(&after_ms), "{after_ms}");
+    assert!((1..=600_000).contains(&after_ms), "{after_ms}");
     assert!(early.active_messages.is_empty());
 
     for (stage, alert) in [

@@ -226,7 +226,7 @@ async fn overdue_tickets_are_checked_with_the_timer() {
     let fixture = Fixture::start_with(&[
         ("TIMER__ENDPOINT", &timer.endpoint()),
         ("SWEEP__PERIOD_MS", "50"),
-        ("SWEEP__GRACE_MS", "5000"),
+        ("SWEEP__GRACE_MS", "60000"),
     ])
     .await;
     let desk = Desk::on(fixture).await;
@@ -234,7 +234,7 @@ async fn overdue_tickets_are_checked_with_the_timer() {
     let tickets = desk.answered(3).await;
     // One is overdue for longer than the grace, one for less, one is not due.
     desk.age(&[tickets[0].ticket_id], 3_600.0).await;
-    desk.age(&[tickets[1].ticket_id], 10.5).await;
+    desk.age(&[tickets[1].ticket_id], 10.05).await;
     let pending = eventually("the sweep calls", async || {
         timer.repaired().into_iter().next()
     })
