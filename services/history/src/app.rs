@@ -8,7 +8,7 @@ use plazo_proto::FILE_DESCRIPTOR_SET;
 use plazo_proto::history::v1::history_service_server::HistoryServiceServer;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_service::{
-    Actor, ConfigError, Listeners, Metrics, OnEnd, Server, ServiceConfig as _, Supervisor,
+    Actor, Listeners, Metrics, OnEnd, Server, ServiceConfig as _, Supervisor,
     connect_lazy, limit_messages,
 };
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use crate::error::AppError;
 use crate::grpc::{History, PERMISSIONS};
 use crate::metrics::ProjectionMetrics;
 use crate::projection::Projection;
-use crate::store::{Pools, ProjectionStore, ReadStore, prepare_schema};
+use crate::store::{MIGRATOR, Pools, ProjectionStore, ReadStore};
 
 /// How long a batch that is being applied may go on after shutdown has begun.
 const TASKS_BOUND: Duration = Duration::from_secs(5);
@@ -34,9 +34,9 @@ impl App {
     /// Prepares the service on sockets that are bound already: brings the database's schema up to date if the
     /// configuration says so, and otherwise refuses one that is not this program's. Ticketing need not be there yet.
     pub async fn build(config: Config, listeners: Listeners) -> Result<Self, AppError> {
-        let pools = Pools::new(&config.database)
-            .map_err(|error| ConfigError::value("database.url", error.to_string()))?;
-        prepare_schema(&pools.projection, config.database.migrate).await?;
+        let pools = Pools::new(&config.database)?;
+        plazo_database::prepare_schema(&pools.projection, &MIGRATOR, config.database.migrate)
+            .await?;
         Ok(Self {
             config,
             listeners,

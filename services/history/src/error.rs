@@ -1,8 +1,8 @@
 //! Why the service could not start or go on.
 
+use plazo_database::SchemaError;
 use plazo_service::{ConfigError, ServerError, TaskFailed};
 
-use crate::store::SchemaError;
 
 /// Why the service could not start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,6 @@
 //! The service as callers see it: checks requests, asks the store, answers.
 
 mod convert;
-mod error;
 
 use plazo_proto::history::v1::history_service_server::HistoryService;
 use plazo_proto::history::v1::{
@@ -17,7 +16,6 @@ use tonic::{Request, Response, Status};
 
 use crate::model::{TicketKey, from_proto};
 use crate::store::{BotFilter, ClosedFilter, ReadStore};
-use error::database_status;
 
 const DEFAULT_TICKETS: i32 = 50;
 const DEFAULT_ENTRIES: i32 = 100;
@@ -83,7 +81,7 @@ impl HistoryService for History {
             .transpose()?;
 
         let page = self.store.list_closed(&filter, after, page_size).await;
-        let page = page.map_err(|error| database_status(&error))?;
+        let page = page.map_err(|error| plazo_database::to_status(&error))?;
         let last = page.items.last().filter(|_| page.has_more);
         let next_page_token = last.and_then(|ticket| {
             let closed_at = ticket.closure.as_ref()?.closed_at;
@@ -111,7 +109,7 @@ impl HistoryService for History {
         );
         let found = self.store.find_ticket(key, &bots).await;
         let ticket = found
-            .map_err(|error| database_status(&error))?
+            .map_err(|error| plazo_database::to_status(&error))?
             .ok_or_else(|| ticket_not_found(key.ticket_id))?;
         Ok(Response::new(GetTicketHistoryResponse {
             ticket: Some(convert::ticket_history(ticket)),
@@ -140,7 +138,7 @@ impl HistoryService for History {
             .find_entries(key, &bots, after_seq, page_size)
             .await;
         let page = found
-            .map_err(|error| database_status(&error))?
+            .map_err(|error| plazo_database::to_status(&error))?
             .ok_or_else(|| ticket_not_found(key.ticket_id))?;
         let last = page.items.last().filter(|_| page.has_more);
         let next_page_token =

@@ -1,19 +1,22 @@
 //! Persistence. Knows PostgreSQL and the model; nothing of gRPC.
 
-mod migrate;
 mod projection;
 mod read;
 mod row;
 
 use std::time::Duration;
 
+use plazo_service::ConfigError;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use crate::config::DatabaseConfig;
 
-pub(crate) use migrate::{SchemaError, prepare_schema};
 pub(crate) use projection::{Applied, ApplyError, ProjectionStore};
 pub(crate) use read::{BotFilter, ClosedFilter, ReadStore};
+
+/// The schema that this program knows.
+pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// The pools of the service: the projection has its own, so that many requests can't hold it up, nor it them.
 pub(crate) struct Pools {
@@ -23,19 +26,16 @@ pub(crate) struct Pools {
 
 impl Pools {
     /// Pools that connect when they are first used. Fails on a URL that is none.
-    pub(crate) fn new(config: &DatabaseConfig) -> Result<Self, sqlx::Error> {
-        let options: PgConnectOptions = config.url.parse()?;
-        let options = options.application_name("plazo-history");
+    pub(crate) fn new(config: &DatabaseConfig) -> Result<Self, ConfigError> {
         let with_timeout = |statement_timeout_ms: u64| {
-            options.clone().options([
-                ("statement_timeout", statement_timeout_ms.to_string()),
-                ("lock_timeout", config.lock_timeout_ms.to_string()),
+            let options =
+                plazo_database::connect_options(&config.url, "plazo-history", statement_timeout_ms)?;
+            let lock_timeout_ms = config.lock_timeout_ms.to_string();
+            Ok::<_, ConfigError>(options.options([
+                ("lock_timeout", lock_timeout_ms.clone()),
                 // A replica that hangs in the middle of a batch must not hold the position for ever.
-                (
-                    "idle_in_transaction_session_timeout",
-                    config.lock_timeout_ms.to_string(),
-                ),
-            ])
+                ("idle_in_transaction_session_timeout", lock_timeout_ms),
+            ]))
         };
         let pool = |connections: u32, options: PgConnectOptions| {
             PgPoolOptions::new()
@@ -49,11 +49,11 @@ impl Pools {
         Ok(Self {
             read: pool(
                 config.read_connections,
-                with_timeout(config.read_statement_timeout_ms),
+                with_timeout(config.read_statement_timeout_ms)?,
             ),
             projection: pool(
                 config.projection_connections,
-                with_timeout(config.projection_statement_timeout_ms),
+                with_timeout(config.projection_statement_timeout_ms)?,
             ),
         })
     }

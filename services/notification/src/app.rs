@@ -8,6 +8,7 @@ use plazo_proto::notification::v1::notification_service_server::NotificationServ
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_proto::ticketing::v1::message_state_service_client::MessageStateServiceClient;
 use plazo_service::supervisor::TaskFailed;
+use plazo_database::SchemaError;
 use plazo_service::{
     Actor, ConfigError, Listeners, Metrics, OnEnd, Server, ServerError, ServiceChannel, Supervisor,
     connect_lazy, limit_messages,
@@ -23,7 +24,7 @@ use crate::housekeeping;
 use crate::metrics::NotificationMetrics;
 use crate::reporting::Reporter;
 use crate::sending::{Sender, WebhookClientError, WebhookSender};
-use crate::store::schema::{self, SchemaError};
+use crate::store::schema;
 
 /// The notification service, built and bound, and not yet running.
 #[derive(Debug)]
@@ -42,7 +43,10 @@ pub enum AppError {
     /// A value of the configuration can't be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The database, or its schema.
+    /// No connection to the database.
+    #[error("the database can't be reached")]
+    Database(#[source] sqlx::Error),
+    /// The database's schema.
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// The HTTP client.

@@ -172,7 +172,7 @@ impl FeedConsumer {
         loop {
             match self.apply_once(position, batch).await {
                 Err(FeedError::Database(error))
-                    if crate::error::is_conflict(&error) && attempt < MAX_ATTEMPTS =>
+                    if plazo_database::is_conflict(&error) && attempt < MAX_ATTEMPTS =>
                 {
                     attempt += 1;
                 }

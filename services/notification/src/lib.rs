@@ -21,4 +21,3 @@ mod store;
 pub use app::{App, AppError};
 pub use config::Config;
 pub use sending::WebhookClientError;
-pub use store::schema::SchemaError;

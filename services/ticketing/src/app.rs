@@ -1,7 +1,6 @@
 //! Wiring: `build` builds, `run` runs.
 
 use std::net::SocketAddr;
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +17,8 @@ use plazo_service::{
     connect_lazy, limit_messages,
 };
 use sqlx::PgPool;
-use sqlx::migrate::{Migrate as _, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
@@ -64,11 +63,7 @@ impl App {
     /// Connects to the database, and brings its schema up to date or refuses an unknown one.
     pub async fn build(config: Config, listeners: Listeners) -> anyhow::Result<Self> {
         let pool = connect(&config.database).await?;
-        if config.database.migrate {
-            MIGRATOR.run(&pool).await?;
-        } else {
-            refuse_unknown_schema(&pool).await?;
-        }
+        plazo_database::prepare_schema(&pool, &MIGRATOR, config.database.migrate).await?;
         Ok(Self {
             config,
             listeners,
@@ -172,33 +167,15 @@ fn start_tasks(
 }
 
 async fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    let options = PgConnectOptions::from_str(&config.url)
-        .map_err(|error| ConfigError::value("database.url", error.to_string()))?
-        .application_name("plazo-ticketing")
-        .options([("statement_timeout", config.statement_timeout_ms.to_string())]);
+    let options = plazo_database::connect_options(
+        &config.url,
+        "plazo-ticketing",
+        config.statement_timeout_ms,
+    )?;
     let pool = PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
         .connect_with(options)
         .await?;
     Ok(pool)
-}
-
-/// A schema that is behind or ahead of this program is refused: a migration job brings it up to date.
-async fn refuse_unknown_schema(pool: &PgPool) -> anyhow::Result<()> {
-    let mut connection = pool.acquire().await?;
-    let applied: Vec<i64> = match connection.list_applied_migrations("_sqlx_migrations").await {
-        Ok(applied) => applied
-            .into_iter()
-            .map(|migration| migration.version)
-            .collect(),
-        Err(_) => Vec::new(),
-    };
-    let known: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
-    anyhow::ensure!(
-        applied == known,
-        "the schema of the database has the migrations {applied:?}, this program needs {known:?}: \
-         run the migration job, or set database.migrate = true"
-    );
-    Ok(())
 }

@@ -1,5 +1,7 @@
 //! The configuration of ticketing. Every key stands with its default and a comment in `config.default.toml`.
 
+use std::fmt;
+
 use plazo_service::{ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig};
 use serde::Deserialize;
 
@@ -26,7 +28,7 @@ pub struct Config {
 }
 
 /// PostgreSQL.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `postgres://…`
@@ -40,6 +42,16 @@ pub struct DatabaseConfig {
     /// Whether to bring the schema up to date at start. In production a job does it, and this service refuses
     /// a schema that it does not know.
     pub migrate: bool,
+}
+
+/// The URL may hold a password, and is left out.
+impl fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseConfig")
+            .field("max_connections", &self.max_connections)
+            .field("migrate", &self.migrate)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The relay.

@@ -1,13 +1,8 @@
 //! What can go wrong in a use case, and the one table from there to gRPC.
 
-use std::time::Duration;
-
 use plazo_domain::Violation;
 use plazo_service::status::{self, FieldViolations};
-use tonic::{Code, Status};
-
-/// How long a caller is asked to wait when the database is away or busy.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+use tonic::Status;
 
 /// Why a use case did not do what was asked. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -76,15 +71,8 @@ impl Error {
 
     /// Whether the whole transaction may be tried again at once: a deadlock or a failed serialization.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Database(error) if matches!(sqlstate(error).as_deref(), Some("40001" | "40P01")))
+        matches!(self, Self::Database(error) if plazo_database::is_conflict(error))
     }
-}
-
-fn sqlstate(error: &sqlx::Error) -> Option<String> {
-    error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
-        .map(std::borrow::Cow::into_owned)
 }
 
 impl From<Error> for Status {
@@ -123,34 +111,8 @@ impl From<Error> for Status {
                 fields.add("request_id", "was used before with another request");
                 status::invalid_with("REQUEST_ID_REUSED", fields)
             }
-            Error::Database(error) => from_database(&error),
+            Error::Database(error) => plazo_database::to_status(&error),
             Error::Stored(_) | Error::OutOfRange(_) => status::internal(&error),
         }
-    }
-}
-
-/// Driver errors are logged here and not told: a caller learns whether to try again.
-fn from_database(error: &sqlx::Error) -> Status {
-    let code = match error {
-        sqlx::Error::PoolTimedOut => Code::ResourceExhausted,
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => Code::Unavailable,
-        _ => match sqlstate(error).as_deref() {
-            Some("53100" | "53200" | "53300") => Code::ResourceExhausted,
-            Some("40001" | "40P01" | "57014" | "57P01" | "57P02" | "57P03" | "25006") => {
-                Code::Unavailable
-            }
-            Some(code) if code.starts_with("08") => Code::Unavailable,
-            _ => return status::internal(error),
-        },
-    };
-    tracing::warn!(error = status::chain(error), "database call failed");
-    match code {
-        Code::ResourceExhausted => {
-            status::resource_exhausted("DATABASE_BUSY", "the database is busy", RETRY_AFTER)
-        }
-        _ => status::unavailable("DATABASE_UNAVAILABLE", "the database is away", RETRY_AFTER),
     }
 }

@@ -157,7 +157,7 @@ async fn an_empty_schema_is_refused_unless_it_may_be_migrated() {
         panic!("the schema is empty")
     };
     assert!(
-        error.to_string().contains("run the migrations first"),
+        error.to_string().contains("run the migration job"),
         "{error}"
     );
 

@@ -1,14 +1,12 @@
-//! Bringing the schema up to date, or refusing one that this program does not know.
+//! Bringing the schema up to date, or refusing one that the program does not know.
 
+use sqlx::PgPool;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::PgPool;
 
-static MIGRATOR: Migrator = sqlx::migrate!();
-
-/// Why the service can't work with its database.
+/// Why a service can't work with its database.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SchemaError {
+pub enum SchemaError {
     /// The migrations failed.
     #[error("the database could not be migrated")]
     Migrate(#[source] MigrateError),
@@ -22,9 +20,13 @@ pub(crate) enum SchemaError {
 
 /// Migrates if `migrate` says so; otherwise refuses a schema that lacks a migration, has one that this program does
 /// not know, or had one applied in another form.
-pub(crate) async fn prepare_schema(pool: &PgPool, migrate: bool) -> Result<(), SchemaError> {
+pub async fn prepare_schema(
+    pool: &PgPool,
+    migrator: &Migrator,
+    migrate: bool,
+) -> Result<(), SchemaError> {
     if migrate {
-        return MIGRATOR.run(pool).await.map_err(SchemaError::Migrate);
+        return migrator.run(pool).await.map_err(SchemaError::Migrate);
     }
     // Not checked as it is compiled: the table is made by the migrator, not by a migration.
     let applied = sqlx::query_as::<_, (i64, Vec<u8>, bool)>(
@@ -33,11 +35,13 @@ pub(crate) async fn prepare_schema(pool: &PgPool, migrate: bool) -> Result<(), S
     let applied = match applied.fetch_all(pool).await {
         Ok(applied) => applied,
         Err(error) if is_undefined_table(&error) => {
-            return Err(SchemaError::Unknown("no migration was applied".to_owned()));
+            let problem = "no migration was applied; run the migration job, or set \
+                           database.migrate = true";
+            return Err(SchemaError::Unknown(problem.to_owned()));
         }
         Err(error) => return Err(SchemaError::Read(error)),
     };
-    for wanted in MIGRATOR.iter() {
+    for wanted in migrator.iter() {
         let version = wanted.version;
         let problem = match applied.iter().find(|(applied, ..)| *applied == version) {
             None => "was not applied",
@@ -47,17 +51,17 @@ pub(crate) async fn prepare_schema(pool: &PgPool, migrate: bool) -> Result<(), S
             }
             Some(_) => continue,
         };
-        return Err(SchemaError::Unknown(format!(
-            "migration {version} {problem}"
-        )));
+        let problem = format!("migration {version} {problem}");
+        return Err(SchemaError::Unknown(problem));
     }
     match applied
         .iter()
-        .find(|(version, ..)| !MIGRATOR.version_exists(*version))
+        .find(|(version, ..)| !migrator.version_exists(*version))
     {
-        Some((version, ..)) => Err(SchemaError::Unknown(format!(
-            "migration {version} is not known"
-        ))),
+        Some((version, ..)) => {
+            let problem = format!("migration {version} is newer than this program");
+            Err(SchemaError::Unknown(problem))
+        }
         None => Ok(()),
     }
 }
