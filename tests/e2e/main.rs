@@ -1,0 +1,6 @@
+//! What needs all four services: each test has a cluster of four processes of its own.
+
+mod four_processes;
+mod kills;
+mod restart;
+mod volume;
