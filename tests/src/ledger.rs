@@ -1,6 +1,8 @@
 //! The ledger: judges a whole run by the events that ticketing kept, by the rules of the product, and shares no code
 //! with the services.
 
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
