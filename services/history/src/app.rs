@@ -8,8 +8,8 @@ use plazo_proto::FILE_DESCRIPTOR_SET;
 use plazo_proto::history::v1::history_service_server::HistoryServiceServer;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_service::{
-    Actor, Listeners, Metrics, OnEnd, Server, ServiceConfig as _, Supervisor,
-    connect_lazy, limit_messages,
+    Actor, Listeners, Metrics, OnEnd, Server, ServiceConfig as _, Supervisor, connect_lazy,
+    limit_messages,
 };
 use tokio_util::sync::CancellationToken;
 

@@ -3,7 +3,6 @@
 use plazo_database::SchemaError;
 use plazo_service::{ConfigError, ServerError, TaskFailed};
 
-
 /// Why the service could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {

@@ -28,8 +28,11 @@ impl Pools {
     /// Pools that connect when they are first used. Fails on a URL that is none.
     pub(crate) fn new(config: &DatabaseConfig) -> Result<Self, ConfigError> {
         let with_timeout = |statement_timeout_ms: u64| {
-            let options =
-                plazo_database::connect_options(&config.url, "plazo-history", statement_timeout_ms)?;
+            let options = plazo_database::connect_options(
+                &config.url,
+                "plazo-history",
+                statement_timeout_ms,
+            )?;
             let lock_timeout_ms = config.lock_timeout_ms.to_string();
             Ok::<_, ConfigError>(options.options([
                 ("lock_timeout", lock_timeout_ms.clone()),

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use plazo_database::SchemaError;
 use plazo_proto::notification::v1::channel_account_service_server::ChannelAccountServiceServer;
 use plazo_proto::notification::v1::notification_service_server::NotificationServiceServer;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_proto::ticketing::v1::message_state_service_client::MessageStateServiceClient;
 use plazo_service::supervisor::TaskFailed;
-use plazo_database::SchemaError;
 use plazo_service::{
     Actor, ConfigError, Listeners, Metrics, OnEnd, Server, ServerError, ServiceChannel, Supervisor,
     connect_lazy, limit_messages,
