@@ -80,8 +80,9 @@ impl Load {
         let lateness_max = outage + LEASE + SLACK;
         let account = Ledger::settle_and_check(&databases, &desks, lateness_max).await;
         account.check_messages(&done.messages, ALERTED + CLOSED);
-        // All of the desk whose tickets nobody answers; the traffic's own come on top.
-        assert!(account.count(Stage::SecondAlert) >= ALERTED + CLOSED);
+        // Those of the tickets that nobody answers; the traffic's own come on top. A close that is soon after may pass
+        // over a red alert.
+        assert!(account.count(Stage::SecondAlert) >= ALERTED);
         assert!(account.count(Stage::Warning) >= CLOSED);
         assert!(account.inactivity_closes >= CLOSED);
         let repaired = cluster.metrics(Service::Timer).await;
