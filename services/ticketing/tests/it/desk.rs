@@ -224,8 +224,31 @@ impl Desk {
         .expect("aged");
     }
 
-    /// Has tickets of the tenant looked at, as the timer does.
+    /// Has tickets of the tenant looked at, as the timer does: again while they are being changed, as by the relay's
+    /// short look at them.
     pub(crate) async fn handle(
+        &self,
+        tickets: &[(i64, i64)],
+    ) -> Result<HandleDueTicketsResponse, Status> {
+        let mut answer = self.handle_once(tickets).await?;
+        loop {
+            let busy: Vec<usize> = (0..tickets.len())
+                .filter(|&place| answer.results[place].outcome() == HandleOutcome::Busy)
+                .collect();
+            if busy.is_empty() {
+                return Ok(answer);
+            }
+            let asked: Vec<_> = busy.iter().map(|&place| tickets[place]).collect();
+            let again = self.handle_once(&asked).await?;
+            answer.handler_time = again.handler_time;
+            for (place, result) in busy.into_iter().zip(again.results) {
+                answer.results[place] = result;
+            }
+        }
+    }
+
+    /// Has tickets of the tenant looked at once.
+    pub(crate) async fn handle_once(
         &self,
         tickets: &[(i64, i64)],
     ) -> Result<HandleDueTicketsResponse, Status> {

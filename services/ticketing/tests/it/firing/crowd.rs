@@ -16,7 +16,7 @@ const TICKETS: usize = 40;
 async fn fire(desk: Arc<Desk>, mut asked: Vec<(i64, i64)>) -> usize {
     let mut fired = 0;
     while !asked.is_empty() {
-        let answer = match desk.handle(&asked).await {
+        let answer = match desk.handle_once(&asked).await {
             Ok(answer) => answer,
             // No free connection for so many: the whole call did nothing.
             Err(status) if status.code() == Code::ResourceExhausted => continue,
