@@ -97,6 +97,9 @@ CREATE INDEX tickets_of_bot ON tickets (tenant_id, bot_id, is_open, ticket_id DE
 CREATE INDEX tickets_of_queue ON tickets (tenant_id, queue_id, is_open, ticket_id DESC) WHERE queue_id IS NOT NULL;
 CREATE INDEX tickets_of_agent ON tickets (tenant_id, agent_id, is_open, ticket_id DESC) WHERE agent_id IS NOT NULL;
 
+CREATE INDEX tickets_by_previous ON tickets (tenant_id, previous_ticket_id, ticket_id)
+    WHERE previous_ticket_id IS NOT NULL;
+
 -- The hot part of a ticket: one narrow row, locked by whatever changes the ticket. Its order of commits is the
 -- order of events.
 --
@@ -164,11 +167,10 @@ CREATE TABLE active_message_states (
     PRIMARY KEY (tenant_id, ticket_id, idempotency_key)
 );
 
--- Append-only. Ids are taken after the ticket's row is locked, so they order the events of one ticket; across
--- transactions they are no order, which is why readers take windows of transaction ids (src/feed.rs).
---
--- transaction_id is the writer's, or that of the ticket's event before if that is higher: it never falls within a
--- ticket, and when all transactions up to it have ended, the event is there.
+-- Append-only. The feed is ordered by (transaction_id, event_id); src/feed.rs says why this keeps the order of each
+-- ticket. event_id is taken after the ticket's row is locked. transaction_id is the writer's, or that of the ticket's
+-- event before if that is higher: it never falls within a ticket, and when all transactions up to it have ended, the
+-- event is there.
 CREATE SEQUENCE ticket_event_ids;
 CREATE TABLE ticket_events (
     event_id bigint NOT NULL DEFAULT nextval('ticket_event_ids'),
@@ -183,9 +185,8 @@ CREATE TABLE ticket_events (
     -- An encoded plazo.ticketing.v1.TicketEvent with nothing but its payload.
     payload bytea NOT NULL
 ) PARTITION BY RANGE (recorded_at);
--- Where a window begins, and its events in order.
-CREATE INDEX ticket_events_windows ON ticket_events (transaction_id, event_id);
-CREATE INDEX ticket_events_in_order ON ticket_events (event_id);
+-- The order of the feed.
+CREATE INDEX ticket_events_feed ON ticket_events (transaction_id, event_id);
 CREATE INDEX ticket_events_of_ticket ON ticket_events (tenant_id, ticket_id, ticket_seq);
 -- Takes what no week's partition takes: nothing, as long as partitions are made ahead.
 CREATE TABLE ticket_events_default PARTITION OF ticket_events DEFAULT;
@@ -208,12 +209,13 @@ END
 $$;
 SELECT make_event_partitions(2);
 
--- One row: which feed this is, and which transactions' events were dropped.
+-- One row: which feed this is, and up to where its events were dropped.
 CREATE TABLE feed (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     feed_uuid uuid NOT NULL DEFAULT gen_random_uuid(),
-    -- Events of transactions below this were dropped with their partitions.
-    horizon_transaction_id xid8 NOT NULL DEFAULT '0'
+    -- The last event that was dropped with its partition.
+    horizon_transaction_id xid8 NOT NULL DEFAULT '0',
+    horizon_event_id bigint NOT NULL DEFAULT 0
 );
 INSERT INTO feed DEFAULT VALUES;
 
@@ -222,7 +224,7 @@ INSERT INTO feed DEFAULT VALUES;
 CREATE FUNCTION drop_event_partitions(keep_days integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     partition record;
-    last_transaction xid8;
+    last_event record;
     dropped integer := 0;
 BEGIN
     FOR partition IN
@@ -234,12 +236,13 @@ BEGIN
         IF (partition.first_day + 7 + keep_days)::timestamp AT TIME ZONE 'UTC' >= clock_timestamp() THEN
             CONTINUE;
         END IF;
-        EXECUTE format('SELECT max(transaction_id) FROM %I', partition.relname) INTO last_transaction;
-        IF last_transaction IS NOT NULL THEN
-            UPDATE feed
-            SET horizon_transaction_id =
-                greatest(horizon_transaction_id::text::numeric, last_transaction::text::numeric + 1)::text::xid8;
-        END IF;
+        EXECUTE format(
+            'SELECT transaction_id, event_id FROM %I ORDER BY transaction_id DESC, event_id DESC LIMIT 1',
+            partition.relname
+        ) INTO last_event;
+        UPDATE feed
+        SET horizon_transaction_id = last_event.transaction_id, horizon_event_id = last_event.event_id
+        WHERE (horizon_transaction_id, horizon_event_id) < (last_event.transaction_id, last_event.event_id);
         EXECUTE format('DROP TABLE %I', partition.relname);
         dropped := dropped + 1;
     END LOOP;

@@ -257,22 +257,21 @@ async fn surroundings(
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let facts = tickets::facts(&mut *connection, keys).await?;
+    let known = tickets::known(&mut *connection, keys).await?;
     let mut recipients: HashMap<TicketKey, Recipient> = parties::recipients(connection, keys)
         .await?
         .into_iter()
         .map(|recipient| (recipient.key, recipient))
         .collect();
-    let joined = facts.into_iter().filter_map(|(facts, settings)| {
-        let recipient = recipients.remove(&facts.key)?;
-        Some((
-            facts.key,
-            Surroundings {
-                facts,
-                settings,
-                recipient,
-            },
-        ))
+    let joined = known.into_iter().filter_map(|known| {
+        let key = known.facts.key;
+        let recipient = recipients.remove(&key)?;
+        let around = Surroundings {
+            facts: known.facts,
+            settings: known.settings,
+            recipient,
+        };
+        Some((key, around))
     });
     Ok(joined.collect())
 }

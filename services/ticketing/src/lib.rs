@@ -12,6 +12,7 @@ pub mod contacts;
 pub mod error;
 pub mod feed;
 pub mod firing;
+mod fitting;
 pub mod grpc;
 mod instants;
 mod maintenance;

@@ -1,6 +1,9 @@
 //! What became of active messages. A close waits for its warning to be accepted.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use jiff::Timestamp;
+use plazo_domain::InactivityPolicy;
 use plazo_proto::notification::v1::ActiveMessageState;
 use plazo_proto::ticketing::v1::ActiveMessageReported;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
@@ -11,7 +14,7 @@ use crate::error::Error;
 use crate::firing::warned_cycle;
 use crate::instants::to_proto;
 use crate::store::clocks::{self, LockedClock, TicketKey};
-use crate::store::settings::PolicyCache;
+use crate::store::settings::{PolicyCache, PolicyKey};
 use crate::store::{active_messages, events};
 use crate::tickets::SYSTEM;
 
@@ -41,8 +44,12 @@ pub enum Taken {
     UnknownMessage,
 }
 
-/// So many reports share a transaction: enough to make a commit cheap, few enough not to hold tickets for long.
-const REPORTS_A_TRANSACTION: usize = 64;
+/// The reports of so many tickets share a transaction: enough to make a commit cheap, few enough not to hold tickets
+/// for long.
+const TICKETS_A_TRANSACTION: usize = 250;
+
+/// What is known of each message.
+type States = HashMap<(TicketKey, String), ActiveMessageState>;
 
 /// Takes reports, and answers in the same order. Those of a transaction that failed were not taken.
 pub async fn take_all(
@@ -50,86 +57,146 @@ pub async fn take_all(
     policies: &PolicyCache,
     reports: &[Report],
 ) -> Result<Vec<Taken>, Error> {
-    let mut order: Vec<usize> = (0..reports.len()).collect();
-    // Rows are locked in the order of ids, so that two batches never wait for each other.
-    order.sort_by_key(|index| reports[*index].key);
-    let mut taken = vec![Taken::Known; reports.len()];
-    for chunk in order.chunks(REPORTS_A_TRANSACTION) {
-        let mut transaction = changes.pool().begin().await?;
-        for &index in chunk {
-            taken[index] = take(&mut transaction, policies, &reports[index]).await?;
-        }
+    let mut batch = ReportBatch {
+        changes,
+        policies,
+        reports,
+        places: BTreeMap::new(),
+        taken: vec![Taken::UnknownMessage; reports.len()],
+    };
+    for (place, report) in reports.iter().enumerate() {
+        batch.places.entry(report.key).or_default().push(place);
+    }
+    let keys: Vec<TicketKey> = batch.places.keys().copied().collect();
+    for keys in keys.chunks(TICKETS_A_TRANSACTION) {
+        batch.take_tickets(keys).await?;
+    }
+    Ok(batch.taken)
+}
+
+struct ReportBatch<'a> {
+    changes: &'a Changes,
+    policies: &'a PolicyCache,
+    reports: &'a [Report],
+    /// The places of each ticket's reports.
+    places: BTreeMap<TicketKey, Vec<usize>>,
+    taken: Vec<Taken>,
+}
+
+impl ReportBatch<'_> {
+    /// First those tickets that nobody holds, together; then the others one by one. So nothing waits for a ticket
+    /// while it holds another.
+    async fn take_tickets(&mut self, keys: &[TicketKey]) -> Result<(), Error> {
+        let mut transaction = self.changes.pool().begin().await?;
+        let locked = clocks::lock_batch(&mut transaction, keys).await?;
+        let together: HashSet<TicketKey> = locked.iter().map(|row| row.key).collect();
+        self.take_locked(&mut transaction, locked).await?;
         transaction.commit().await?;
-        changes.announce();
+        self.changes.announce();
+
+        for key in keys.iter().filter(|key| !together.contains(key)) {
+            let mut transaction = self.changes.pool().begin().await?;
+            let Some(locked) = clocks::lock(&mut transaction, *key).await? else {
+                continue;
+            };
+            self.take_locked(&mut transaction, vec![locked]).await?;
+            transaction.commit().await?;
+            self.changes.announce();
+        }
+        Ok(())
     }
-    Ok(taken)
+
+    async fn take_locked(
+        &mut self,
+        connection: &mut PgConnection,
+        mut locked: Vec<LockedClock>,
+    ) -> Result<(), Error> {
+        let mut states = self.states(&mut *connection, &locked).await?;
+        let policy_keys: Vec<PolicyKey> = locked.iter().filter_map(policy_key).collect();
+        let policies = self
+            .policies
+            .policies(&mut *connection, &policy_keys)
+            .await?;
+
+        let mut new_events = Vec::new();
+        let mut moved = BTreeMap::new();
+        let mut changed = Vec::new();
+        for row in &mut locked {
+            let policy = policy_key(row).and_then(|key| policies.get(&key));
+            let before = (row.clock.clone(), row.ticket_seq);
+            for &place in &self.places[&row.key] {
+                let report = &self.reports[place];
+                let message = (report.key, report.idempotency_key.clone());
+                let Some(known) = states.get_mut(&message) else {
+                    continue;
+                };
+                let is_accepted = accept_warning(row, policy.map(|policy| &**policy), report);
+                let is_forward = rank(report.state) > rank(*known);
+                self.taken[place] = if is_forward || is_accepted {
+                    Taken::News
+                } else {
+                    Taken::Known
+                };
+                if is_forward {
+                    *known = report.state;
+                    moved.insert(message, (report.state, report.state_at));
+                    new_events.push(row.next_event(SYSTEM, reported(report)));
+                }
+            }
+            if before != (row.clock.clone(), row.ticket_seq) {
+                changed.push(&*row);
+            }
+        }
+        if !changed.is_empty() {
+            clocks::save(&mut *connection, &changed).await?;
+        }
+        active_messages::set_states(&mut *connection, &moved).await?;
+        events::append(connection, &new_events).await
+    }
+
+    async fn states(
+        &self,
+        connection: &mut PgConnection,
+        locked: &[LockedClock],
+    ) -> Result<States, Error> {
+        let messages: Vec<(TicketKey, &str)> = locked
+            .iter()
+            .flat_map(|row| &self.places[&row.key])
+            .map(|place| &self.reports[*place])
+            .map(|report| (report.key, report.idempotency_key.as_str()))
+            .collect();
+        active_messages::states(connection, &messages).await
+    }
 }
 
-async fn take(
-    connection: &mut PgConnection,
-    policies: &PolicyCache,
-    report: &Report,
-) -> Result<Taken, Error> {
-    let Some(mut locked) = clocks::lock(&mut *connection, report.key).await? else {
-        return Ok(Taken::UnknownMessage);
-    };
-    let known =
-        active_messages::state(&mut *connection, report.key, &report.idempotency_key).await?;
-    let Some(known) = known else {
-        return Ok(Taken::UnknownMessage);
-    };
-    let mut news = rank(report.state) > rank(known);
-    // A later state implies the acceptance, also when it overtook the report of it.
-    if report.state != ActiveMessageState::Cancelled {
-        news |= accept_warning(&mut *connection, policies, &mut locked, report).await?;
-    }
-    if !news {
-        return Ok(Taken::Known);
-    }
-    if rank(report.state) > rank(known) {
-        active_messages::set_state(
-            &mut *connection,
-            report.key,
-            &report.idempotency_key,
-            report.state,
-            report.state_at,
-        )
-        .await?;
-        let payload = ActiveMessageReported {
-            idempotency_key: report.idempotency_key.clone(),
-            state: report.state.into(),
-            state_time: Some(to_proto(report.state_at)),
-            failure_reason: report.failure_reason.clone(),
-        };
-        let event = locked.next_event(SYSTEM, Payload::ActiveMessageReported(payload));
-        events::append(&mut *connection, &[event]).await?;
-    }
-    clocks::save(connection, &[&locked]).await?;
-    Ok(Taken::News)
+fn policy_key(row: &LockedClock) -> Option<PolicyKey> {
+    let cycle = row.clock.cycle()?;
+    Some((row.key.tenant_id, cycle.policy_version))
 }
 
-/// Tells the clock of an accepted warning of the running cycle.
-async fn accept_warning(
-    connection: &mut PgConnection,
-    policies: &PolicyCache,
-    locked: &mut LockedClock,
+fn reported(report: &Report) -> Payload {
+    Payload::ActiveMessageReported(ActiveMessageReported {
+        idempotency_key: report.idempotency_key.clone(),
+        state: report.state.into(),
+        state_time: Some(to_proto(report.state_at)),
+        failure_reason: report.failure_reason.clone(),
+    })
+}
+
+/// Tells the clock of an accepted warning of the running cycle, and whether that was news. A later state implies the
+/// acceptance, also when it overtook the report of it.
+fn accept_warning(
+    row: &mut LockedClock,
+    policy: Option<&InactivityPolicy>,
     report: &Report,
-) -> Result<bool, Error> {
-    let Some(cycle) = warned_cycle(report.key, &report.idempotency_key) else {
-        return Ok(false);
-    };
-    let Some(running) = locked.clock.cycle().copied() else {
-        return Ok(false);
-    };
-    if running.number != cycle {
-        return Ok(false);
+) -> bool {
+    let cycle = warned_cycle(report.key, &report.idempotency_key);
+    match (cycle, policy) {
+        (Some(cycle), Some(policy)) if report.state != ActiveMessageState::Cancelled => row
+            .clock
+            .warning_accepted(cycle, report.state_at, row.now, policy),
+        _ => false,
     }
-    let policy = policies
-        .policy(connection, report.key.tenant_id, running.policy_version)
-        .await?;
-    Ok(locked
-        .clock
-        .warning_accepted(cycle, report.state_at, locked.now, &policy))
 }
 
 /// States only move forward; the ends are equal. A failed message can be sent again, and then goes on from there.

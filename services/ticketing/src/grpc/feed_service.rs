@@ -37,11 +37,10 @@ impl FeedService {
         }
         let position = Position::parse(text, feed).map_err(refuse)?;
         // As after a restore of an older state, which keeps the identity.
-        if position.is_ahead_of(feed::end(self.changes.pool()).await?) {
+        if position > feed::end(self.changes.pool()).await? {
             return Err(refuse(PositionError::OtherFeed));
         }
-        let horizon = feed::horizon(self.changes.pool()).await?;
-        if position.is_behind(horizon) {
+        if position < feed::beginning(self.changes.pool()).await? {
             return Err(status::with_reason(
                 Code::OutOfRange,
                 "POSITION_EXPIRED",

@@ -3,7 +3,11 @@
 use plazo_service::paging::{decode_page_token, encode_page_token, page_size};
 use tonic::Status;
 
+use crate::fitting::fitting;
+
 const DEFAULT_PAGE_SIZE: i32 = 50;
+/// A page must not outgrow what callers take in one message.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// The page that a request asks for.
 #[derive(Debug)]
@@ -33,12 +37,23 @@ impl Page {
     }
 
     /// The rows of this page and the token of the next one.
-    pub(super) fn finish<T>(&self, mut rows: Vec<T>, id: impl Fn(&T) -> i64) -> (Vec<T>, String) {
+    pub(super) fn finish<T>(&self, rows: Vec<T>, id: impl Fn(&T) -> i64) -> (Vec<T>, String) {
+        self.finish_by_size(rows, id, |_| 0)
+    }
+
+    /// The same for rows with texts of people: the page ends earlier when they are long.
+    pub(super) fn finish_by_size<T>(
+        &self,
+        mut rows: Vec<T>,
+        id: impl Fn(&T) -> i64,
+        bytes: impl Fn(&T) -> usize,
+    ) -> (Vec<T>, String) {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
-        if rows.len() <= size {
+        let fits = fitting(rows.iter().map(bytes), PAGE_BYTES).min(size);
+        if rows.len() <= fits {
             return (rows, String::new());
         }
-        rows.truncate(size);
+        rows.truncate(fits);
         let token = rows
             .last()
             .map(|last| encode_page_token(self.filter.as_bytes(), [id(last)]));

@@ -21,6 +21,7 @@ use plazo_proto::ticketing::v1::{
     UnlinkTicketRequest, UnlinkTicketResponse, WatchTicketsRequest, WatchTicketsResponse,
 };
 use plazo_service::{Actor, BotScope, status};
+use prost::Message;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 use tonic::{Request, Response, Status};
@@ -233,7 +234,8 @@ impl Api for TicketService {
             .facts
             .key;
         let rows = messages::list(&mut connection, key, page.after, page.limit()).await?;
-        let (messages, next_page_token) = page.finish(rows, |message| message.ticket_seq);
+        let (messages, next_page_token) =
+            page.finish_by_size(rows, |message| message.ticket_seq, Message::encoded_len);
         Ok(Response::new(ListMessagesResponse {
             messages,
             next_page_token,
@@ -283,7 +285,8 @@ impl Api for TicketService {
             .facts
             .key;
         let rows = events::of_ticket(&mut connection, key, page.after, page.limit()).await?;
-        let (events, next_page_token) = page.finish(rows, |event| event.ticket_seq);
+        let (events, next_page_token) =
+            page.finish_by_size(rows, |event| event.ticket_seq, Message::encoded_len);
         Ok(Response::new(ListTicketEventsResponse {
             events,
             next_page_token,

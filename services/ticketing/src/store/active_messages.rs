@@ -1,5 +1,7 @@
 //! What is known of the active messages that tickets asked for.
 
+use std::collections::{BTreeMap, HashMap};
+
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use plazo_proto::notification::v1::{ActiveMessage, ActiveMessageState};
@@ -34,44 +36,71 @@ pub async fn insert(
     Ok(())
 }
 
-/// What is known of a message; none when the ticket never asked for it.
-pub async fn state(
+/// What is known of messages; those that no ticket asked for are missing.
+pub async fn states(
     connection: &mut PgConnection,
-    key: TicketKey,
-    idempotency_key: &str,
-) -> Result<Option<ActiveMessageState>, Error> {
-    let code = sqlx::query_scalar!(
-        "SELECT state FROM active_message_states WHERE tenant_id = $1 AND ticket_id = $2 AND idempotency_key = $3",
-        key.tenant_id,
-        key.ticket_id,
-        idempotency_key
+    messages: &[(TicketKey, &str)],
+) -> Result<HashMap<(TicketKey, String), ActiveMessageState>, Error> {
+    let (tenant_ids, ticket_ids) = columns_of(messages.iter().map(|(key, _)| *key));
+    let keys: Vec<String> = messages.iter().map(|(_, key)| (*key).to_owned()).collect();
+    let rows = sqlx::query!(
+        "SELECT known.tenant_id, known.ticket_id, known.idempotency_key, known.state
+         FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS wanted (tenant_id, ticket_id, idempotency_key)
+         JOIN active_message_states AS known
+             ON known.tenant_id = wanted.tenant_id AND known.ticket_id = wanted.ticket_id
+             AND known.idempotency_key = wanted.idempotency_key",
+        &tenant_ids,
+        &ticket_ids,
+        &keys
     )
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await?;
-    code.map(|code| {
-        ActiveMessageState::try_from(i32::from(code)).map_err(|_| Error::OutOfRange("state"))
-    })
-    .transpose()
+    rows.into_iter()
+        .map(|row| {
+            let key = TicketKey {
+                tenant_id: row.tenant_id,
+                ticket_id: row.ticket_id,
+            };
+            let state = ActiveMessageState::try_from(i32::from(row.state))
+                .map_err(|_| Error::OutOfRange("state"))?;
+            Ok(((key, row.idempotency_key), state))
+        })
+        .collect()
 }
 
-/// Writes what became of a message. The ticket's row is locked.
-pub async fn set_state(
+/// Writes what became of messages. The tickets' rows are locked.
+pub async fn set_states(
     connection: &mut PgConnection,
-    key: TicketKey,
-    idempotency_key: &str,
-    state: ActiveMessageState,
-    state_at: Timestamp,
+    moved: &BTreeMap<(TicketKey, String), (ActiveMessageState, Timestamp)>,
 ) -> Result<(), Error> {
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let (tenant_ids, ticket_ids) = columns_of(moved.keys().map(|(key, _)| *key));
+    let keys: Vec<String> = moved.keys().map(|(_, key)| key.clone()).collect();
+    let states: Vec<i16> = moved
+        .values()
+        .map(|(state, _)| i16::try_from(i32::from(*state)).unwrap_or_default())
+        .collect();
+    let instants: Vec<jiff_sqlx::Timestamp> = moved.values().map(|(_, at)| at.to_sqlx()).collect();
     sqlx::query!(
-        "UPDATE active_message_states SET state = $4, state_at = $5
-         WHERE tenant_id = $1 AND ticket_id = $2 AND idempotency_key = $3",
-        key.tenant_id,
-        key.ticket_id,
-        idempotency_key,
-        i16::try_from(i32::from(state)).unwrap_or_default(),
-        state_at.to_sqlx()
+        "UPDATE active_message_states AS known
+         SET state = moved.state, state_at = moved.state_at
+         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::smallint[], $5::timestamptz[])
+             AS moved (tenant_id, ticket_id, idempotency_key, state, state_at)
+         WHERE known.tenant_id = moved.tenant_id AND known.ticket_id = moved.ticket_id
+             AND known.idempotency_key = moved.idempotency_key",
+        &tenant_ids,
+        &ticket_ids,
+        &keys,
+        &states,
+        &instants
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+fn columns_of(keys: impl Iterator<Item = TicketKey>) -> (Vec<i64>, Vec<i64>) {
+    keys.map(|key| (key.tenant_id, key.ticket_id)).unzip()
 }

@@ -34,6 +34,8 @@ pub struct NewEvent {
 /// A row of `ticket_events`.
 pub(crate) struct EventRow {
     pub(crate) event_id: i64,
+    /// Under which it stands in the feed.
+    pub(crate) transaction_id: i64,
     pub(crate) tenant_id: i64,
     pub(crate) ticket_id: i64,
     pub(crate) ticket_seq: i64,
@@ -122,11 +124,12 @@ pub async fn of_ticket(
 ) -> Result<Vec<TicketEvent>, Error> {
     let rows = sqlx::query_as!(
         EventRow,
-        "SELECT event_id, tenant_id, ticket_id, ticket_seq, bot_id, author_kind, author_id, recorded_at, payload
-         FROM ticket_events
-         WHERE tenant_id = $1 AND ticket_id = $2 AND ticket_seq > $3
-         ORDER BY ticket_seq
-         LIMIT $4",
+        r#"SELECT event_id, transaction_id::text::bigint AS "transaction_id!", tenant_id, ticket_id, ticket_seq,
+               bot_id, author_kind, author_id, recorded_at, payload
+           FROM ticket_events
+           WHERE tenant_id = $1 AND ticket_id = $2 AND ticket_seq > $3
+           ORDER BY ticket_seq
+           LIMIT $4"#,
         key.tenant_id,
         key.ticket_id,
         after_seq,

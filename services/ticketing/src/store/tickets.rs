@@ -70,11 +70,20 @@ pub struct BotSettings {
     pub reopen_window: TimeValue,
 }
 
+/// A ticket as it was read.
+#[derive(Debug, Clone)]
+pub struct KnownTicket {
+    /// What is known of it.
+    pub facts: TicketFacts,
+    /// What its bot says.
+    pub settings: BotSettings,
+    /// Its clock as committed.
+    pub clock: ClockView,
+}
+
 /// A ticket's clock as committed, read without a lock.
 #[derive(Debug, Clone)]
 pub struct ClockView {
-    /// Which ticket.
-    pub key: TicketKey,
     /// Number of its last event.
     pub ticket_seq: i64,
     /// Cycle, alert, generation and next due instant.
@@ -168,6 +177,17 @@ struct FactsRow {
     bot_channel_account_id: i64,
     reopen_window_value: i32,
     reopen_window_unit: i16,
+    ticket_seq: i64,
+    generation: i64,
+    next_due_at: Option<SqlTimestamp>,
+    last_cycle: i32,
+    anchor_at: Option<SqlTimestamp>,
+    policy_version: Option<i64>,
+    stages_done: i16,
+    warning_accepted_at: Option<SqlTimestamp>,
+    alert: i16,
+    last_customer_message_at: Option<SqlTimestamp>,
+    now: SqlTimestamp,
 }
 
 impl FactsRow {
@@ -211,9 +231,29 @@ impl FactsRow {
         })
     }
 
-    fn into_facts(self) -> Result<(TicketFacts, BotSettings), Error> {
+    fn clock(&self) -> Result<ClockView, Error> {
+        let clock = clock_from_columns(ClockColumns {
+            generation: self.generation,
+            next_due_at: self.next_due_at,
+            last_cycle: self.last_cycle,
+            anchor_at: self.anchor_at,
+            policy_version: self.policy_version,
+            stages_done: self.stages_done,
+            warning_accepted_at: self.warning_accepted_at,
+            alert: self.alert,
+        })?;
+        Ok(ClockView {
+            ticket_seq: self.ticket_seq,
+            clock,
+            last_customer_message_at: self.last_customer_message_at.map(SqlTimestamp::to_jiff),
+            now: self.now.to_jiff(),
+        })
+    }
+
+    fn into_known(self) -> Result<KnownTicket, Error> {
         let closure = self.closure()?;
         let settings = self.settings()?;
+        let clock = self.clock()?;
         let facts = TicketFacts {
             key: TicketKey {
                 tenant_id: self.tenant_id,
@@ -231,15 +271,19 @@ impl FactsRow {
             first_agent_message_at: self.first_agent_message_at.map(SqlTimestamp::to_jiff),
             closure,
         };
-        Ok((facts, settings))
+        Ok(KnownTicket {
+            facts,
+            settings,
+            clock,
+        })
     }
 }
 
-/// What is known of tickets, in no order; those that don't exist are missing.
-pub async fn facts(
+/// What is known of tickets, each as of one moment, in no order; those that don't exist are missing.
+pub async fn known(
     connection: &mut PgConnection,
     keys: &[TicketKey],
-) -> Result<Vec<(TicketFacts, BotSettings)>, Error> {
+) -> Result<Vec<KnownTicket>, Error> {
     let (tenant_ids, ticket_ids) = columns_of(keys);
     let rows = sqlx::query_file_as!(
         FactsRow,
@@ -249,7 +293,23 @@ pub async fn facts(
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(FactsRow::into_facts).collect()
+    rows.into_iter().map(FactsRow::into_known).collect()
+}
+
+/// The last ticket that continues this one.
+pub async fn continuation(
+    connection: &mut PgConnection,
+    key: TicketKey,
+) -> Result<Option<i64>, Error> {
+    let ticket_id = sqlx::query_scalar!(
+        "SELECT ticket_id FROM tickets WHERE tenant_id = $1 AND previous_ticket_id = $2
+         ORDER BY ticket_id DESC LIMIT 1",
+        key.tenant_id,
+        key.ticket_id
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(ticket_id)
 }
 
 /// Writes tickets as they now are. Their rows in `ticket_clocks` are locked.
@@ -320,41 +380,6 @@ fn note_column(
     tickets
         .iter()
         .map(|ticket| ticket.closure.as_ref()?.note.as_ref().map(&column))
-        .collect()
-}
-
-/// The clocks of tickets as committed, in no order, without locks.
-pub async fn clocks(
-    connection: &mut PgConnection,
-    keys: &[TicketKey],
-) -> Result<Vec<ClockView>, Error> {
-    let (tenant_ids, ticket_ids) = columns_of(keys);
-    let rows = sqlx::query_file!("queries/ticket_clocks_of.sql", &tenant_ids, &ticket_ids)
-        .fetch_all(connection)
-        .await?;
-    rows.into_iter()
-        .map(|row| {
-            let clock = clock_from_columns(ClockColumns {
-                generation: row.generation,
-                next_due_at: row.next_due_at,
-                last_cycle: row.last_cycle,
-                anchor_at: row.anchor_at,
-                policy_version: row.policy_version,
-                stages_done: row.stages_done,
-                warning_accepted_at: row.warning_accepted_at,
-                alert: row.alert,
-            })?;
-            Ok(ClockView {
-                key: TicketKey {
-                    tenant_id: row.tenant_id,
-                    ticket_id: row.ticket_id,
-                },
-                ticket_seq: row.ticket_seq,
-                clock,
-                last_customer_message_at: row.last_customer_message_at.map(SqlTimestamp::to_jiff),
-                now: row.now.to_jiff(),
-            })
-        })
         .collect()
 }
 

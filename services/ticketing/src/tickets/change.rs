@@ -13,7 +13,7 @@ use crate::store::clocks::{self, LockedClock, TicketKey};
 use crate::store::events::{self, NewEvent};
 use crate::store::messages::{self, NewMessage};
 use crate::store::parties;
-use crate::store::tickets::{self, BotSettings, NewTicket, TicketFacts};
+use crate::store::tickets::{self, BotSettings, KnownTicket, NewTicket, TicketFacts};
 use crate::tickets::view::TicketView;
 
 /// A ticket that is locked and being changed. Nothing is written before [`Self::save`], but for the rows of a new
@@ -74,10 +74,10 @@ impl TicketChange {
         }
         // Read after the lock, in a statement of its own: a statement that waited for the lock would show these rows as
         // they were before the wait.
-        let (facts, settings) = tickets::facts(connection, &[key])
-            .await?
-            .pop()
-            .ok_or_else(not_found)?;
+        let known = tickets::known(connection, &[key]).await?.pop();
+        let KnownTicket {
+            facts, settings, ..
+        } = known.ok_or_else(not_found)?;
         Ok(Self {
             locked,
             facts_before: facts.clone(),
@@ -100,13 +100,13 @@ impl TicketChange {
         let mut locked = clocks::insert(&mut *connection, facts.key, new.bot_id).await?;
         // One moment: the ticket was opened when its first event says so.
         locked.now = facts.opened_at;
-        let (facts, settings) = tickets::facts(connection, &[facts.key])
-            .await?
-            .pop()
-            .ok_or(Error::NotFound {
-                kind: "ticket",
-                id: facts.key.ticket_id,
-            })?;
+        let known = tickets::known(connection, &[facts.key]).await?.pop();
+        let KnownTicket {
+            facts, settings, ..
+        } = known.ok_or(Error::NotFound {
+            kind: "ticket",
+            id: facts.key.ticket_id,
+        })?;
         let mut change = Self {
             locked,
             facts_before: facts.clone(),

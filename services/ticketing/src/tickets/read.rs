@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use plazo_proto::ticketing::v1::Ticket;
 use plazo_service::Actor;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 
 use crate::error::Error;
 use crate::store::clocks::TicketKey;
@@ -17,26 +17,14 @@ pub async fn tickets(
     connection: &mut PgConnection,
     keys: &[TicketKey],
 ) -> Result<Vec<TicketView>, Error> {
-    // One snapshot: a ticket's state and its etag are of the same moment.
-    let mut snapshot = connection
-        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        .await?;
-    let mut facts: HashMap<TicketKey, _> = tickets::facts(&mut snapshot, keys)
+    let mut known: HashMap<TicketKey, _> = tickets::known(connection, keys)
         .await?
         .into_iter()
-        .map(|(facts, _)| (facts.key, facts))
+        .map(|known| (known.facts.key, known))
         .collect();
-    let mut clocks: HashMap<TicketKey, _> = tickets::clocks(&mut snapshot, keys)
-        .await?
-        .into_iter()
-        .map(|clock| (clock.key, clock))
-        .collect();
-    snapshot.commit().await?;
     let views = keys.iter().filter_map(|key| {
-        Some(TicketView::from_rows(
-            facts.remove(key)?,
-            clocks.remove(key)?,
-        ))
+        let known = known.remove(key)?;
+        Some(TicketView::from_rows(known.facts, known.clock))
     });
     Ok(views.collect())
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::store::messages::NewMessage;
 use crate::store::parties;
 use crate::store::settings::PolicyCache;
-use crate::store::tickets::NewTicket;
+use crate::store::tickets::{self, NewTicket};
 use crate::tickets::author_of;
 use crate::tickets::change::TicketChange;
 use crate::tickets::view::TicketView;
@@ -36,7 +36,7 @@ pub async fn record_message(
         new.channel_at = new
             .channel_at
             .map(|at| plausible(at, change.facts.opened_at, change.now()));
-        return customer_wrote(connection, change, &new).await;
+        return customer_wrote(connection, actor, change, &new).await;
     }
     let started_cycle = if kind == AuthorKind::Agent && new.kind != MessageKind::Note {
         agent_wrote(&mut *connection, policies, &mut change, new.author).await?
@@ -141,35 +141,49 @@ async fn agent_wrote(
     }
 }
 
-/// The customer's message stops the clock. In a closed ticket it opens it again, or a new one when that is too long
-/// ago.
+/// The customer's message stops the clock. In a closed ticket it opens it again, or goes on in a new one when that is
+/// too long ago.
 async fn customer_wrote(
     connection: &mut PgConnection,
+    actor: &Actor,
     mut change: TicketChange,
     new: &NewMessage,
 ) -> Result<(Message, TicketView), Error> {
-    let now = change.now();
-    if let Some(closure) = &change.facts.closure {
-        if may_reopen(closure.closed_at, change.settings.reopen_window, now) {
-            let facts = &change.facts;
-            let presence = parties::agent_presence(
-                &mut *connection,
-                facts.key.tenant_id,
-                facts.agent_id,
-                facts.bot_id,
-            )
-            .await?;
-            let state = facts.state.after_customer_message(presence);
-            change.reopen(new.author, state);
-        } else {
-            change = continue_in_new_ticket(&mut *connection, &change, new.author).await?;
+    while let Some(closure) = &change.facts.closure {
+        if may_reopen(
+            closure.closed_at,
+            change.settings.reopen_window,
+            change.now(),
+        ) {
+            reopen(&mut *connection, &mut change, new.author).await?;
+            break;
         }
+        // Who goes on writing to the old ticket is heard in the one that continues it. The lock of the old one is
+        // held, so there is only one.
+        change = match tickets::continuation(&mut *connection, change.facts.key).await? {
+            Some(ticket_id) => TicketChange::lock(&mut *connection, actor, ticket_id, "").await?,
+            None => continue_in_new_ticket(&mut *connection, &change, new.author).await?,
+        };
     }
-    change.locked.last_customer_message_at = Some(now);
+    change.locked.last_customer_message_at = Some(change.now());
     let removed = change.clock().customer_wrote();
     let message = change.record_message(&mut *connection, new, None).await?;
     change.record_cleared(new.author, removed);
     Ok((message, change.save(connection).await?))
+}
+
+async fn reopen(
+    connection: &mut PgConnection,
+    change: &mut TicketChange,
+    author: Author,
+) -> Result<(), Error> {
+    let facts = &change.facts;
+    let tenant_id = facts.key.tenant_id;
+    let presence =
+        parties::agent_presence(connection, tenant_id, facts.agent_id, facts.bot_id).await?;
+    let state = facts.state.after_customer_message(presence);
+    change.reopen(author, state);
+    Ok(())
 }
 
 async fn continue_in_new_ticket(
