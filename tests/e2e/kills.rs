@@ -161,7 +161,7 @@ async fn services_that_are_killed_at_random_moments_lose_nothing() {
         load.cluster.start_services(&[service]).await;
     }
     // Ten starts of services, each with what had to wait for it.
-    let (cluster, _, repeated) = load.check(Duration::from_secs(40)).await;
+    let (cluster, _, repeated) = load.check(Duration::from_secs(10)).await;
     assert!(repeated > 0, "no call met a dead service");
     cluster.stop().await;
 }

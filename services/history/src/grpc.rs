@@ -157,10 +157,7 @@ impl HistoryService for History {
         &self,
         _: Request<SearchContactsRequest>,
     ) -> Result<Response<SearchContactsResponse>, Status> {
-        Err(unimplemented(
-            "CONTACT_SEARCH_UNIMPLEMENTED",
-            "the search for contacts",
-        ))
+        Err(unimplemented("NOT_BUILT_YET", "the search for contacts"))
     }
 
     async fn list_contact_tickets(
@@ -168,7 +165,7 @@ impl HistoryService for History {
         _: Request<ListContactTicketsRequest>,
     ) -> Result<Response<ListContactTicketsResponse>, Status> {
         Err(unimplemented(
-            "CONTACT_TICKETS_UNIMPLEMENTED",
+            "NOT_BUILT_YET",
             "the list of a contact's tickets",
         ))
     }

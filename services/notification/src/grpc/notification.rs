@@ -141,7 +141,7 @@ impl NotificationService for Notifications {
         _request: Request<CancelActiveMessageRequest>,
     ) -> Result<Response<CancelActiveMessageResponse>, Status> {
         Err(status::unimplemented(
-            "CANCEL_UNIMPLEMENTED",
+            "NOT_BUILT_YET",
             "cancelling a message",
         ))
     }

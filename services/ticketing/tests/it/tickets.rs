@@ -1,5 +1,6 @@
 //! The life of a ticket, from opening to closing and back.
 
+mod careless;
 mod conversation;
 mod lists;
 mod refusals;
@@ -399,4 +400,7 @@ async fn a_customer_who_returns_later_gets_a_linked_ticket() {
         panic!("{events:?}")
     };
     assert_eq!(opened.previous_ticket_id, ticket_id);
+    // Writing on to the old ticket is heard in the one that continues it.
+    let again = desk.writes(ticket_id, AuthorKind::Customer).await;
+    assert_eq!(again.ticket_id, linked.ticket_id);
 }
