@@ -33,7 +33,7 @@ test: lint ## all checks and tests, on private servers
 	@$(scripts)/sqlx check
 	$(call step,tests)
 	@cargo build --locked --workspace --all-targets
-	@cargo test --locked --workspace --exclude plazo-tests
+	@cargo test --no-fail-fast --locked --workspace --exclude plazo-tests
 	@cargo nextest run --locked --package plazo-tests
 	$(call step,client in Python)
 	@$(scripts)/python-client

@@ -108,7 +108,11 @@ impl Reporter {
                 tracing::error!(error = %status.message(), "ticketing refuses a report; it is dropped");
                 batch.iter().map(|report| report.report_id).collect()
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // Waited for: the next batch must not find these rows still locked, and pass them over.
+                transaction.rollback().await?;
+                return Err(error);
+            }
         };
         reports::remove(&mut transaction, &answered).await?;
         transaction.commit().await?;

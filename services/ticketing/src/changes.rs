@@ -120,7 +120,14 @@ impl Changes {
         if let Some(answer) = first_answer(&mut transaction, key).await? {
             return Ok(answer);
         }
-        let answer = change(&mut transaction).await?;
+        let answer = match change(&mut transaction).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                // Waited for: what was refused must not hold the ticket a moment longer.
+                transaction.rollback().await?;
+                return Err(error);
+            }
+        };
         keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
         self.announce();
