@@ -61,7 +61,6 @@ async fn a_reader_behind_the_horizon_is_told_so() {
     desk.writes(ticket_id, AuthorKind::Customer).await;
     let mut early = Ledger::default();
     read_on(&desk, &mut early, 2).await;
-    // Its window is over when a later event was read.
     let second_id = desk.open().await.ticket_id;
     let mut late = Ledger::default();
     read_on(&desk, &mut late, 3).await;
