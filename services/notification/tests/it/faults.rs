@@ -92,7 +92,11 @@ async fn dying_around_the_commit_of_an_acceptance_loses_nothing_and_doubles_noth
         ("before", SendOutcome::Accepted),
         ("after", SendOutcome::Duplicate),
     ] {
-        let mut world = World::new().await;
+        // The sender may claim the message before the process is gone: the next one waits for the end of that lease.
+        let mut world = World::new()
+            .await
+            .with("webhook.request_timeout_ms", "1000")
+            .with("sender.lease_margin_ms", "500");
         world.set(&format!("fault.abort_{place}_accept"), "1");
         let dying = start_process(&world).await;
         let request = SendActiveMessagesRequest {
