@@ -3,6 +3,9 @@
 # Base port and data folder of the cluster: make run PORT=7000 DATA=/tmp/other
 PORT ?=
 DATA ?=
+# Numbers of faults, all when empty, and their load, full or quick: make faults FAULTS=17,20 LOAD=quick
+FAULTS ?=
+LOAD ?= full
 
 SHELL := bash
 # Queries are checked against services/*/.sqlx: building needs no database, whatever DATABASE_URL says.
@@ -13,12 +16,13 @@ scripts := .config/scripts
 step = @printf '\n== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint proto deny fmt sqlx audit setup setup-test
+.PHONY: help run demo test faults bench lint proto deny fmt sqlx audit setup setup-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "PORT=7000 sets the base port of run and demo, DATA=folder the data folder of run."
+	@echo "FAULTS=17,20 picks faults, LOAD=quick makes their load small."
 
 run: setup ## install what is missing, start the cluster, play the demo and keep serving (Ctrl-C ends it)
 	@cargo build --locked -p plazo
@@ -34,9 +38,18 @@ test: lint ## all checks and tests, on private servers
 	$(call step,tests)
 	@cargo build --locked --workspace --all-targets
 	@cargo test --no-fail-fast --locked --workspace --exclude plazo-tests
-	@cargo nextest run --locked --package plazo-tests
+	@cargo nextest run --locked --workspace -E 'package(plazo-tests)'
 	$(call step,client in Python)
 	@$(scripts)/python-client
+
+faults: setup ## faults under load on private servers, into target/faults.json
+	@cargo build --locked --workspace --bins
+	@FAULTS="$(FAULTS)" LOAD="$(LOAD)" FAULTS_JSON="$(CURDIR)/target/faults.json" \
+		cargo test --quiet --locked -p plazo-tests --test faults -- --ignored --exact all --nocapture
+
+bench: setup ## measure throughput, plans and latencies into target/bench, optimised (QUICK=1: a small run)
+	@cargo build --locked --profile optimized -p plazo-ticketing -p plazo-timer -p plazo-notification -p plazo-history
+	@cargo bench --quiet --locked --profile optimized -p plazo-tests --bench bench -- $(if $(QUICK),--quick)
 
 lint: setup-test proto deny ## formatting, clippy without warnings, protos, licences and banned crates
 	$(call step,formatting)

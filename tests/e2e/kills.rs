@@ -11,7 +11,7 @@ use plazo_tests::desk::{Desk, Stages};
 use plazo_tests::ledger::{Account, Ledger};
 use plazo_tests::load::{put_tickets, start_clocks};
 use plazo_tests::process::Service;
-use plazo_tests::traffic::Traffic;
+use plazo_tests::traffic::{Done, Traffic};
 use plazo_tests::truth::Databases;
 use rand::Rng;
 
@@ -53,7 +53,7 @@ impl Load {
             Desk::set_up(&cluster, TENANT, all_stages(8, 11, 10, 12)).await,
             Desk::set_up(&cluster, TENANT, all_stages(1, 2, 3, 4)).await,
         ];
-        let traffic = Traffic::start(&desks[2], WRITERS).await;
+        let traffic = Traffic::start(&desks[2], WRITERS);
         for (desk, count) in desks.iter().zip([ALERTED, CLOSED]) {
             let seeds = put_tickets(&databases.ticketing, desk, count, WITHIN_MS).await;
             start_clocks(&databases.ticketing, desk, &seeds).await;
@@ -67,8 +67,8 @@ impl Load {
     }
 
     /// Ends the load, waits until everything has settled, and judges the run. No stage may be later than `outage` and
-    /// what a recovery takes. Returns how many calls had to be repeated, too.
-    async fn check(self, outage: Duration) -> (Cluster, Account, usize) {
+    /// what a recovery takes. Returns what the traffic got done, too.
+    async fn check(self, outage: Duration) -> (Cluster, Account, Done) {
         let Self {
             cluster,
             databases,
@@ -78,8 +78,9 @@ impl Load {
         let done = traffic.stop().await;
         let desks: Vec<&Desk> = desks.iter().collect();
         let lateness_max = outage + LEASE + SLACK;
-        let account = Ledger::settle_and_check(&databases, &desks, lateness_max).await;
-        account.check_messages(&done.messages, ALERTED + CLOSED);
+        let mut account = Ledger::settle_and_judge(&databases, &desks, lateness_max).await;
+        account.judge_acknowledged(&done, ALERTED + CLOSED);
+        account.assert_clean();
         // Those of the tickets that nobody answers; the traffic's own come on top. A close that is soon after may pass
         // over a red alert.
         assert!(account.count(Stage::SecondAlert) >= ALERTED);
@@ -95,9 +96,9 @@ impl Load {
             account.lateness_ms(0.99),
             account.lateness_ms(1.0),
             done.messages.len(),
-            done.repeated
+            done.failures.len()
         );
-        (cluster, account, done.repeated)
+        (cluster, account, done)
     }
 }
 
@@ -161,8 +162,8 @@ async fn services_that_are_killed_at_random_moments_lose_nothing() {
         load.cluster.start_services(&[service]).await;
     }
     // Ten starts of services, each with what had to wait for it.
-    let (cluster, _, repeated) = load.check(Duration::from_secs(10)).await;
-    assert!(repeated > 0, "no call met a dead service");
+    let (cluster, _, done) = load.check(Duration::from_secs(10)).await;
+    assert!(!done.failures.is_empty(), "no call met a dead service");
     cluster.stop().await;
 }
 
@@ -184,11 +185,12 @@ async fn after_an_outage_of_all_timers_the_highest_stage_that_is_due_acts() {
     let yellow_before = still.fired_count(Stage::FirstAlert);
     load.cluster.start_services(&[Service::Timer]).await;
 
-    let (cluster, account, _) = load.check(OUTAGE).await;
+    let (cluster, account, done) = load.check(OUTAGE).await;
     let seeded = |stage| {
-        let of_seeds = account.fired.iter().filter(|fired| {
-            fired.stage == stage && fired.ticket_id > i64::try_from(WRITERS).expect("a few")
-        });
+        let of_seeds = account
+            .fired
+            .iter()
+            .filter(|fired| fired.stage == stage && !done.opened.contains(&fired.ticket_id));
         of_seeds.count()
     };
     // All were overdue for red by then, so that no yellow came after the outage, and each red once.

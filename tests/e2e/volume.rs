@@ -33,7 +33,9 @@ async fn a_hundred_thousand_tickets_due_within_ten_seconds_fire_once_each() {
     // all are armed.
     let age_us = now_us(&databases.ticketing).await - seeds[0].anchor_us;
     let first_alert_s = age_us / SECOND_US + lead_s;
+    let put_under = desk.policy_version;
     desk.set_stages(first_alert_after(first_alert_s)).await;
+    desk.started_under.insert(put_under, desk.policy_version);
     arm(&databases, &desk, &seeds).await;
     let first_due_us = seeds[0].anchor_us + first_alert_s * SECOND_US;
     let ahead_us = first_due_us - now_us(&databases.ticketing).await;

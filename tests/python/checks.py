@@ -30,12 +30,15 @@ ROUNDING_US = 1_000
 @dataclass(frozen=True)
 class Expected:
     """One line of a table: what happens when, in the table's seconds, in which cycle, and since
-    which message the clock has run for it."""
+    which message the clock has run for it. `due` and `due_since` are what ticketing takes for the
+    deadline, where that is another instant; a `due` of None leaves it open."""
 
     what: str
     at: float
     since: float = 0
     cycle: int = 1
+    due: float | None = -1.0
+    due_since: float = 0
 
 
 def check_timeline(
@@ -50,19 +53,27 @@ def check_timeline(
         if line.what == "cleared":
             test.assertEqual(happened.event_us, recording.play.recorded_us[line.at], line)
             continue
-        due_us = recording.play.after_us(line.since, line.at)
-        test.assertGreaterEqual(happened.due_us, due_us, line)
-        test.assertLessEqual(happened.due_us, due_us + ROUNDING_US, line)
-        check_on_time(test, happened)
+        expected_us = recording.play.after_us(line.since, line.at)
+        if line.due is not None:
+            due_us = expected_us
+            if line.due >= 0:
+                due_us = recording.play.after_us(line.due_since, line.due)
+            test.assertGreaterEqual(happened.due_us, due_us, line)
+            test.assertLessEqual(happened.due_us, due_us + ROUNDING_US, line)
+        check_on_time(test, happened, max(expected_us, happened.due_us))
 
 
-def check_on_time(test: unittest.TestCase, happened: Happened) -> None:
-    """Not early, and not late."""
-    test.assertGreaterEqual(happened.event_us, happened.due_us, f"early: {happened}")
-    test.assertLessEqual(happened.event_us, happened.due_us + LATE_MAX_US, f"late: {happened}")
+def check_on_time(test: unittest.TestCase, happened: Happened, due_us: int | None = None) -> None:
+    """Not early, and not late. `due_us` is the instant that it follows from, if that is not what
+    ticketing says."""
+    due_us = happened.due_us if due_us is None else due_us
+    test.assertGreaterEqual(happened.event_us, due_us, f"early: {happened}")
+    test.assertLessEqual(happened.event_us, due_us + LATE_MAX_US, f"late: {happened}")
 
 
-def check_messages(test: unittest.TestCase, recording: Recording, kinds: list[str]) -> None:
+def check_messages(
+    test: unittest.TestCase, recording: Recording, kinds: list[str], seconds_left: int = 5
+) -> None:
     """The customer was sent these active messages, once each, and ticketing was told of each in
     order."""
     prefix = "ACTIVE_MESSAGE_KIND_"
@@ -71,7 +82,7 @@ def check_messages(test: unittest.TestCase, recording: Recording, kinds: list[st
         for each in recording.messages
     ]
     test.assertEqual(names, kinds)
-    texts = {"WARNING": warning_text(recording), "CLOSING_TEXT": closing_text()}
+    texts = {"WARNING": warning_text(recording, seconds_left), "CLOSING_TEXT": closing_text()}
     requested = [
         each.active_message_requested.message
         for each in recording.events
@@ -128,12 +139,21 @@ def check_closed(test: unittest.TestCase, recording: Recording) -> None:
 
 
 def check_at_rest(test: unittest.TestCase, recording: Recording) -> None:
-    """Nothing is pending any more, no alert shows, and history knows the same ticket."""
+    """Nothing is pending any more but the bot's automation in an open ticket, no alert shows, and
+    history knows the same ticket."""
     now = recording.ticket
     test.assertEqual(now.alert, ticket.ALERT_UNSPECIFIED)
     test.assertFalse(now.HasField("inactivity_cycle"), now)
-    test.assertFalse(now.HasField("next_due_time"), now)
-    test.assertEqual(recording.timer_entries, [])
+    test.assertFalse(now.HasField("agent_cycle"), now)
+    test.assertFalse(now.HasField("hold"), now)
+    if now.state == ticket.TICKET_STATE_CLOSED:
+        test.assertFalse(now.HasField("next_due_time"), now)
+        test.assertEqual(now.automation.state, ticket.AUTOMATION_STATE_RUNNING)
+        test.assertEqual(recording.timer_entries, [])
+    else:
+        test.assertEqual(now.automation.state, ticket.AUTOMATION_STATE_PAUSED)
+        test.assertEqual(now.next_due_time, now.automation.resume_time)
+        test.assertTrue(recording.timer_entries)
     past = recording.past
     test.assertEqual(
         (past.ticket_id, past.state, past.agent_id, past.ticket_seq),
@@ -145,12 +165,18 @@ def check_at_rest(test: unittest.TestCase, recording: Recording) -> None:
 
 
 def check_conversation(
-    test: unittest.TestCase, recording: Recording, expected: tuple[str, ...]
+    test: unittest.TestCase,
+    recording: Recording,
+    expected: tuple[str, ...],
+    seconds_left: int = 5,
 ) -> None:
     """History shows who wrote what, in this order: agent, customer, system and note as they were
     played, WARNING and CLOSING_TEXT as they were sent."""
     sent = {
-        "WARNING": (history.CONVERSATION_ENTRY_KIND_WARNING, warning_text(recording)),
+        "WARNING": (
+            history.CONVERSATION_ENTRY_KIND_WARNING,
+            warning_text(recording, seconds_left),
+        ),
         "CLOSING_TEXT": (history.CONVERSATION_ENTRY_KIND_CLOSING_TEXT, closing_text()),
         "note": (history.CONVERSATION_ENTRY_KIND_NOTE, "from note"),
     }
@@ -163,9 +189,9 @@ def check_conversation(
     )
 
 
-def warning_text(recording: Recording) -> str:
-    """The warning as the customer reads it: five of the table's seconds are left."""
-    seconds_left = int(5 * recording.play.seconds)
+def warning_text(recording: Recording, table_seconds: int = 5) -> str:
+    """The warning as the customer reads it: so many of the table's seconds are left."""
+    seconds_left = int(table_seconds * recording.play.seconds)
     text = WARNING_TEXT.replace("{{contact_name}}", CUSTOMER)
     return text.replace("{{time_left}}", f"{seconds_left} s")
 

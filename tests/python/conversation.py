@@ -25,6 +25,7 @@ from plazo.timer.v1 import timer_service_pb2 as timer
 from plazo_client import Actor, Addresses, Client, now_us, pages, to_us
 
 EXIT_ROUTE = "after-silence"
+EXCLUDED_TAG = "vip"
 CLOSING_TAG = "silent"
 CLOSING_NOTE = ticket.ClosingNote(category="silence", summary="the customer did not answer")
 WARNING_TEXT = "{{contact_name}}, we close in {{time_left}}"
@@ -64,7 +65,11 @@ def policy(
         alerts=settings.AlertSettings(first_alert=after(10), second_alert=after(20)),
         warning=settings.WarningSettings(warn_after=after(25), text=WARNING_TEXT),
         auto_close=settings.AutoCloseSettings(
-            close_after=after(30), tags=[CLOSING_TAG], note=CLOSING_NOTE, closing_text=CLOSING_TEXT
+            close_after=after(30),
+            tags=[CLOSING_TAG],
+            note=CLOSING_NOTE,
+            closing_text=CLOSING_TEXT,
+            exclude_tags=[EXCLUDED_TAG],
         ),
     )
 
@@ -80,6 +85,7 @@ class Desk:
         self.administrator = Client(addresses, administrator)
         self.bot_id = self._create_bot()
         self.set_policy(inactivity)
+        self.queue_id = self._create_queue()
         self.agent_id = self._create_agent()
         self.contact_id = self._create_contact()
         attend = ("tickets:attend",)
@@ -100,6 +106,12 @@ class Desk:
         )
         return bot_id
 
+    def _create_queue(self) -> int:
+        request = settings.CreateQueueRequest(
+            queue=settings.Queue(bot_id=self.bot_id, name="Second line")
+        )
+        return self.administrator.settings.CreateQueue(request).queue.queue_id
+
     def _create_agent(self) -> int:
         agent = settings.Agent(name="Bruno", bot_ids=[self.bot_id])
         request = settings.CreateAgentRequest(agent=agent)
@@ -113,10 +125,13 @@ class Desk:
         request = contact.CreateContactRequest(contact=customer)
         return self.administrator.contacts.CreateContact(request).contact.contact_id
 
-    def set_policy(self, inactivity: settings.InactivityPolicy) -> None:
-        """Puts a policy in force for new cycles."""
+    def set_policy(self, inactivity: settings.InactivityPolicy, applies: bool = False) -> None:
+        """Puts a policy in force for new cycles and, if it applies to open tickets, for those that
+        run."""
         self.administrator.settings.SetInactivityPolicy(
-            settings.SetInactivityPolicyRequest(bot_id=self.bot_id, policy=inactivity)
+            settings.SetInactivityPolicyRequest(
+                bot_id=self.bot_id, policy=inactivity, apply_to_open_tickets=applies
+            )
         )
 
     def open_ticket(self) -> None:
@@ -144,6 +159,26 @@ class Desk:
         if answer.message.ticket_id != self.ticket_id:
             raise AssertionError(f"the message went to ticket {answer.message.ticket_id}")
         return to_us(answer.message.record_time)
+
+    def does(self, what: str) -> None:
+        """The agent does something else with the ticket: hold, resume, transfer, add-tag or
+        remove-tag."""
+        tickets, ticket_id = self.agent.tickets, self.ticket_id
+        if what == "hold":
+            request = ticket_service.HoldTicketRequest(ticket_id=ticket_id, reason="a check")
+            tickets.HoldTicket(request)
+        elif what == "resume":
+            tickets.ResumeTicket(ticket_service.ResumeTicketRequest(ticket_id=ticket_id))
+        elif what == "transfer":
+            tickets.TransferTicket(
+                ticket_service.TransferTicketRequest(ticket_id=ticket_id, queue_id=self.queue_id)
+            )
+        else:
+            tag = ticket_service.TagTicketsRequest(ticket_ids=[ticket_id])
+            (tag.add_tags if what == "add-tag" else tag.remove_tags).append(EXCLUDED_TAG)
+            (result,) = tickets.TagTickets(tag).results
+            if not result.HasField("ticket"):
+                raise AssertionError(f"the tag was refused: {result}")
 
     def read_ticket(self) -> ticket.Ticket:
         """The ticket as it is now."""
@@ -208,7 +243,7 @@ class Play:
 
     desk: Desk
     seconds: Fraction
-    # When the messages were recorded, by their instants in the table, in microseconds.
+    # When the messages and other deeds were recorded, by their instants in the table, in microseconds.
     recorded_us: dict[float, int] = field(default_factory=dict)
 
     @property
@@ -269,9 +304,37 @@ def shows(
     return Step(at, act)
 
 
-def changes_policy(at: float, inactivity: settings.InactivityPolicy) -> Step:
-    """The administrator puts another policy in force."""
-    return Step(at, lambda play: play.desk.set_policy(inactivity))
+# What is recorded first by each deed of `Desk.does`: the events of one call have one instant.
+DEEDS = {
+    "hold": "held",
+    "resume": "hold_ended",
+    "transfer": "transferred",
+    "add-tag": "tags_changed",
+    "remove-tag": "tags_changed",
+}
+
+
+def does(what: str, at: float, slack_s: float = 0.25) -> Step:
+    """The agent does something else than to write; `what` as in `Desk.does`."""
+
+    def act(play: Play) -> None:
+        play.desk.does(what)
+        times = [
+            to_us(each.event_time)
+            for each in play.desk.events()
+            if each.WhichOneof("payload") == DEEDS[what]
+        ]
+        play.recorded_us[at] = times[-1]
+
+    return Step(at, act, slack_s)
+
+
+def changes_policy(
+    at: float, inactivity: settings.InactivityPolicy, applies: bool = False
+) -> Step:
+    """The administrator puts another policy in force, for open tickets too if it applies to
+    them."""
+    return Step(at, lambda play: play.desk.set_policy(inactivity, applies))
 
 
 @dataclass(frozen=True)

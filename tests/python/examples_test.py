@@ -36,6 +36,7 @@ from conversation import (
     Step,
     TooSlow,
     changes_policy,
+    does,
     policy,
     record,
     shows,
@@ -52,6 +53,7 @@ NONE = ticket.ALERT_UNSPECIFIED
 YELLOW = ticket.ALERT_YELLOW
 RED = ticket.ALERT_RED
 CLOSED = ticket.TICKET_STATE_CLOSED
+WAITING = ticket.TICKET_STATE_WAITING
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,12 @@ class Example:
     messages: tuple[str, ...]
     conversation: tuple[str, ...]
     until: float
+    # The length of one second of the table, and the policy to it.
+    seconds: Fraction = SECONDS
     inactivity: settings.InactivityPolicy = field(default_factory=lambda: policy(SECONDS))
+    ends: ticket.TicketState.ValueType = ticket.TICKET_STATE_OPEN
+    # What the warning says is left, in seconds of the table.
+    seconds_left: int = 5
 
     @property
     def closes(self) -> bool:
@@ -231,6 +238,137 @@ EXAMPLES = (
         conversation=("agent", "WARNING", "CLOSING_TEXT"),
         until=64,
     ),
+    Example(
+        name="agent 0, settings doubled at 5 with apply_to_open_tickets",
+        steps=(
+            writes("agent", 0),
+            changes_policy(5, policy(SECONDS, times=2), applies=True),
+            shows(15, NONE),
+            shows(30, YELLOW),
+            shows(45, RED),
+            shows(55, RED),
+            shows(63, NONE, CLOSED),
+        ),
+        expected=(
+            Expected("yellow", 20),
+            Expected("red", 40),
+            Expected("warning", 50),
+            Expected("closed", 60),
+        ),
+        messages=("WARNING", "CLOSING_TEXT"),
+        conversation=("agent", "WARNING", "CLOSING_TEXT"),
+        until=67,
+        seconds_left=10,
+    ),
+    Example(
+        name="agent 0, settings doubled at 12 with apply_to_open_tickets",
+        steps=(
+            writes("agent", 0),
+            changes_policy(12, policy(SECONDS, times=2), applies=True),
+            shows(15, YELLOW),
+            shows(30, YELLOW),
+            shows(45, RED),
+            shows(63, NONE, CLOSED),
+        ),
+        expected=(
+            Expected("yellow", 10),
+            Expected("red", 40),
+            Expected("warning", 50),
+            Expected("closed", 60),
+        ),
+        messages=("WARNING", "CLOSING_TEXT"),
+        conversation=("agent", "WARNING", "CLOSING_TEXT"),
+        until=67,
+        seconds_left=10,
+    ),
+    Example(
+        name="agent 0, hold 5, resume 50",
+        steps=(
+            writes("agent", 0),
+            does("hold", 5),
+            shows(15, NONE),
+            shows(35, NONE),
+            does("resume", 50),
+            shows(55, NONE),
+            shows(65, YELLOW),
+            shows(72.5, RED),
+            shows(83, NONE, CLOSED),
+        ),
+        expected=(
+            Expected("yellow", 60, since=50, cycle=2),
+            Expected("red", 70, since=50, cycle=2),
+            Expected("warning", 75, since=50, cycle=2),
+            Expected("closed", 80, since=50, cycle=2),
+        ),
+        messages=("WARNING", "CLOSING_TEXT"),
+        conversation=("agent", "WARNING", "CLOSING_TEXT"),
+        until=87,
+    ),
+    Example(
+        name="agent 0, hold 15, customer 18, agent 20",
+        steps=(
+            writes("agent", 0),
+            does("hold", 15),
+            shows(16.5, NONE),
+            writes("customer", 18),
+            writes("agent", 20),
+            shows(25, NONE),
+            shows(35, YELLOW),
+            shows(42.5, RED),
+            shows(53, NONE, CLOSED),
+        ),
+        expected=(
+            Expected("yellow", 10),
+            Expected("cleared", 15, cycle=0),
+            Expected("yellow", 30, since=20, cycle=2),
+            Expected("red", 40, since=20, cycle=2),
+            Expected("warning", 45, since=20, cycle=2),
+            Expected("closed", 50, since=20, cycle=2),
+        ),
+        messages=("WARNING", "CLOSING_TEXT"),
+        conversation=("agent", "customer", "agent", "WARNING", "CLOSING_TEXT"),
+        until=57,
+    ),
+    Example(
+        name="agent 0, transfer to queue 15",
+        steps=(
+            writes("agent", 0),
+            shows(12.5, YELLOW),
+            does("transfer", 15),
+            shows(17, NONE, WAITING),
+            shows(35, NONE, WAITING),
+        ),
+        expected=(Expected("yellow", 10), Expected("cleared", 15, cycle=0)),
+        messages=(),
+        conversation=("agent",),
+        until=50,
+        ends=WAITING,
+    ),
+    Example(
+        # As long as it is written: a warning is late only after a second of real time.
+        name="agent 0, excluded tag added 22, removed 28",
+        seconds=Fraction(1),
+        inactivity=policy(Fraction(1)),
+        steps=(
+            writes("agent", 0),
+            shows(21, RED),
+            does("add-tag", 22),
+            shows(26, RED),
+            does("remove-tag", 28),
+            shows(30.5, RED),
+            shows(34, NONE, CLOSED),
+        ),
+        expected=(
+            Expected("yellow", 10),
+            Expected("red", 20),
+            Expected("warning", 28, since=28, due=25),
+            # It counts from the acceptance of the warning, a moment after the tag went.
+            Expected("closed", 33, since=28, due=None),
+        ),
+        messages=("WARNING", "CLOSING_TEXT"),
+        conversation=("agent", "WARNING", "CLOSING_TEXT"),
+        until=36,
+    ),
 )
 WATCHED = EXAMPLES[0].name
 
@@ -245,15 +383,20 @@ class Watcher:
         self._thread = threading.Thread(target=self._read, daemon=True)
         self.seen: list[tuple[int, ticket_service.WatchTicketsResponse]] = []
         self.error: grpc.RpcError | None = None
-        first = next(self._call)
-        if first.WhichOneof("update") != "snapshot_end" or first.snapshot_end.ticket_count:
-            raise AssertionError(f"a new bot has no tickets: {first}")
+        for update in self._call:
+            kind = update.WhichOneof("update")
+            if kind == "snapshot_end" and not update.snapshot_end.ticket_count:
+                break
+            if kind != "snapshot_begin":
+                raise AssertionError(f"a new bot has no tickets: {update}")
         self._thread.start()
 
     def _read(self) -> None:
         try:
             for update in self._call:
-                self.seen.append((now_us(), update))
+                # Some messages carry a position and nothing else.
+                if update.WhichOneof("update"):
+                    self.seen.append((now_us(), update))
         except grpc.RpcError as error:
             if error.code() != grpc.StatusCode.CANCELLED:
                 self.error = error
@@ -334,7 +477,9 @@ class ExamplesTest(unittest.TestCase):
     def test_warnings_and_closing_texts_are_sent_once(self) -> None:
         for example, recording in self.each():
             with self.subTest(example.name):
-                check_messages(self, recording, list(example.messages))
+                check_messages(
+                    self, recording, list(example.messages), example.seconds_left
+                )
                 check_accepted_on_time(self, recording)
 
     def test_what_is_closed_is_closed_as_the_settings_say_and_the_rest_is_open(self) -> None:
@@ -343,14 +488,16 @@ class ExamplesTest(unittest.TestCase):
                 if example.closes:
                     check_closed(self, recording)
                 else:
-                    self.assertEqual(recording.ticket.state, ticket.TICKET_STATE_OPEN)
+                    self.assertEqual(recording.ticket.state, example.ends)
                     self.assertFalse(recording.ticket.HasField("closure"))
                     check_at_rest(self, recording)
 
     def test_history_shows_the_conversation(self) -> None:
         for example, recording in self.each():
             with self.subTest(example.name):
-                check_conversation(self, recording, example.conversation)
+                check_conversation(
+                    self, recording, example.conversation, example.seconds_left
+                )
 
     def test_a_watcher_sees_yellow_red_and_the_close_live(self) -> None:
         recording = self.recordings[WATCHED]
@@ -395,7 +542,7 @@ def play(addresses: Addresses, example: Example, desk: Desk) -> Recording:
     """Plays an example. A run whose steps were late is played again by another tenant."""
     for attempt in range(1, ATTEMPTS + 1):
         desk.open_ticket()
-        conversation = Play(desk, SECONDS)
+        conversation = Play(desk, example.seconds)
         try:
             conversation.run(example.steps, example.until)
             return record(conversation)

@@ -218,7 +218,7 @@ class RefusalTest(unittest.TestCase):
         self.refused(self.desk.agent.tickets.RecordMessage, empty, code, reason, {"text"})
         anonymous = ticket_service.RecordMessageRequest(ticket_id=ticket_id, text="boo")
         self.refused(self.tickets.RecordMessage, anonymous, code, reason, {"author"})
-        self.assertEqual(len(self.desk.events()), 1)
+        self.assertEqual(len(self.desk.events()), 2, "the opening, and the automation's pause")
 
     def test_a_contact_that_exists(self) -> None:
         identity = common.ChannelIdentity(
@@ -246,9 +246,89 @@ class RefusalTest(unittest.TestCase):
         self.refused(self.tickets.ListTickets, request, code, "PAGE_TOKEN_INVALID", fields)
 
     def test_what_is_not_built_yet(self) -> None:
-        request = ticket_service.HoldTicketRequest(ticket_id=1)
+        request = history.SearchContactsRequest(query="Ana")
         code = grpc.StatusCode.UNIMPLEMENTED
-        self.refused(self.tickets.HoldTicket, request, code, "NOT_BUILT_YET")
+        search = self.desk.administrator.history.SearchContacts
+        self.refused(search, request, code, "NOT_BUILT_YET")
+
+    def test_a_hold_without_a_reason_or_longer_than_the_bot_allows(self) -> None:
+        self.desk.open_ticket()
+        hold = self.desk.agent.tickets.HoldTicket
+        code, reason = grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"
+        request = ticket_service.HoldTicketRequest(ticket_id=self.desk.ticket_id)
+        self.refused(hold, request, code, reason, {"reason"})
+        request.reason = "a check"
+        request.max_length.CopyFrom(common.TimeValue(value=25, unit=common.TIME_UNIT_HOUR))
+        self.refused(hold, request, code, reason, {"max_length"})
+        self.assertFalse(self.desk.read_ticket().HasField("hold"))
+
+    def test_a_resume_without_a_hold(self) -> None:
+        self.desk.open_ticket()
+        request = ticket_service.ResumeTicketRequest(ticket_id=self.desk.ticket_id)
+        code = grpc.StatusCode.FAILED_PRECONDITION
+        resume = self.desk.agent.tickets.ResumeTicket
+        self.refused(resume, request, code, "TICKET_NOT_ON_HOLD")
+
+    def test_a_transfer_to_a_queue_of_another_bot(self) -> None:
+        self.desk.open_ticket()
+        bot = self.settings.CreateBot(settings.CreateBotRequest(bot=settings.Bot(name="Other"))).bot
+        foreign = settings.CreateQueueRequest(
+            queue=settings.Queue(bot_id=bot.bot_id, name="Elsewhere")
+        )
+        queue_id = self.settings.CreateQueue(foreign).queue.queue_id
+        request = ticket_service.TransferTicketRequest(
+            ticket_id=self.desk.ticket_id, queue_id=queue_id
+        )
+        code, fields = grpc.StatusCode.INVALID_ARGUMENT, {"queue_id"}
+        transfer = self.desk.agent.tickets.TransferTicket
+        self.refused(transfer, request, code, "FIELD_INVALID", fields)
+
+    def test_what_needs_an_open_ticket_or_one_that_is_not_unlinked(self) -> None:
+        self.desk.open_ticket()
+        ticket_id = self.desk.ticket_id
+        unlink = ticket_service.UnlinkTicketRequest(ticket_id=ticket_id)
+        self.assertTrue(self.tickets.UnlinkTicket(unlink).ticket.unlinked)
+        code = grpc.StatusCode.FAILED_PRECONDITION
+        self.refused(self.tickets.UnlinkTicket, unlink, code, "TICKET_UNLINKED")
+        held = ticket_service.HoldTicketRequest(ticket_id=ticket_id, reason="a check")
+        self.refused(self.tickets.HoldTicket, held, code, "TICKET_CLOSED")
+        moved = ticket_service.TransferTicketRequest(
+            ticket_id=ticket_id, queue_id=self.desk.queue_id
+        )
+        self.refused(self.tickets.TransferTicket, moved, code, "TICKET_CLOSED")
+        paused = ticket_service.PauseAutomationRequest(ticket_id=ticket_id, until_completed=True)
+        self.refused(self.tickets.PauseAutomation, paused, code, "TICKET_CLOSED")
+
+    def test_set_open_needs_its_own_permission(self) -> None:
+        self.desk.open_ticket()
+        request = ticket_service.SetTicketOpenRequest(ticket_id=self.desk.ticket_id)
+        code = grpc.StatusCode.PERMISSION_DENIED
+        set_open = self.desk.agent.tickets.SetTicketOpen
+        self.refused(set_open, request, code, "PERMISSION_DENIED")
+
+    def test_a_batch_answers_ticket_by_ticket(self) -> None:
+        self.desk.open_ticket()
+        unknown = 2**62
+        request = ticket_service.TagTicketsRequest(
+            ticket_ids=[self.desk.ticket_id, unknown], add_tags=["late"]
+        )
+        tagged, missing = self.tickets.TagTickets(request).results
+        self.assertEqual(list(tagged.ticket.tags), ["late"])
+        self.assertEqual((missing.ticket_id, missing.error.reason), (unknown, "TICKET_NOT_FOUND"))
+        request.remove_tags.append("late")
+        code, reason = grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"
+        self.refused(self.tickets.TagTickets, request, code, reason, {"remove_tags[0]"})
+
+    def test_business_time_without_a_calendar(self) -> None:
+        wrong = policy(SECONDS)
+        wrong.business_time = True
+        before = self.in_force()
+        request = settings.SetInactivityPolicyRequest(bot_id=self.desk.bot_id, policy=wrong)
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.settings.SetInactivityPolicy(request)
+        refused = refusal(caught.exception)
+        self.assertEqual(refused.code, grpc.StatusCode.INVALID_ARGUMENT, "it has no calendar")
+        self.assertEqual(self.in_force(), before)
 
     def test_bytes_that_are_no_text(self) -> None:
         create = self.desk.administrator.ticketing_channel.unary_unary(

@@ -44,6 +44,32 @@ pub enum Durability {
     Full,
 }
 
+/// What a cluster has beyond the usual.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// What outlives a kill.
+    pub durability: Durability,
+    /// More configuration of services, as in `(Ticketing, "DATABASE__MAX_CONNECTIONS", "8")`.
+    pub configuration: Vec<(Service, &'static str, &'static str)>,
+}
+
+impl Setup {
+    /// Nothing but this.
+    pub fn new(durability: Durability) -> Self {
+        Self {
+            durability,
+            configuration: Vec::new(),
+        }
+    }
+
+    /// The same, with a service configured otherwise.
+    #[must_use]
+    pub fn configure(mut self, service: Service, key: &'static str, value: &'static str) -> Self {
+        self.configuration.push((service, key, value));
+        self
+    }
+}
+
 /// Four services and their servers. When it is dropped, all of them are killed.
 #[derive(Debug)]
 pub struct Cluster {
@@ -53,11 +79,18 @@ pub struct Cluster {
     redis: RedisServer,
     ports: PortBlock,
     folder: TempDir,
+    setup: Setup,
 }
 
 impl Cluster {
     /// Starts servers and all four services.
     pub async fn start(durability: Durability) -> Self {
+        Self::start_with(Setup::new(durability)).await
+    }
+
+    /// Starts servers and all four services as this says.
+    pub async fn start_with(setup: Setup) -> Self {
+        let durability = setup.durability;
         let postgres = PostgresOptions::temporary().durable(durability != Durability::Fast);
         let redis = RedisOptions::temporary().append_only(durability == Durability::Full);
         let (postgres, redis) =
@@ -77,6 +110,7 @@ impl Cluster {
             redis,
             ports: PortBlock::claim(),
             folder: TempDir::new().expect("a folder for logs"),
+            setup,
         };
         cluster.start_services(&Service::ALL).await;
         cluster
@@ -98,6 +132,7 @@ impl Cluster {
         let environment: Vec<_> = self
             .configuration(service)
             .into_iter()
+            .chain(self.setup_of(service))
             .chain(more.iter().map(|(key, value)| (*key, (*value).to_owned())))
             .map(|(key, value)| (format!("{prefix}{key}"), value))
             .collect();
@@ -214,6 +249,24 @@ impl Cluster {
     /// The service's metrics as they are now.
     pub async fn metrics(&self, service: Service) -> MetricsText {
         MetricsText::read(self.metrics_address(service)).await
+    }
+
+    /// The services' process ids.
+    pub fn pids(&self) -> BTreeMap<Service, i32> {
+        let pid = |(service, process): (&Service, &ServiceProcess)| (*service, process.pid());
+        self.processes.iter().map(pid).collect()
+    }
+
+    /// The URL of the service's database.
+    pub fn database_url(&self, service: Service) -> String {
+        self.postgres.database_url(service.name())
+    }
+
+    fn setup_of(&self, service: Service) -> Vec<(&'static str, String)> {
+        let keys = self.setup.configuration.iter();
+        keys.filter(|(of, ..)| *of == service)
+            .map(|(_, key, value)| (*key, (*value).to_owned()))
+            .collect()
     }
 
     fn take(&mut self, service: Service) -> ServiceProcess {

@@ -10,9 +10,12 @@ pub mod cluster;
 pub mod desk;
 pub mod ledger;
 pub mod load;
+pub mod memory;
 pub mod metrics;
 mod ports;
 pub mod process;
+pub mod report;
+pub mod solo;
 pub mod traffic;
 pub mod truth;
 

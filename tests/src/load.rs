@@ -3,7 +3,8 @@
 use plazo_proto::common::v1::{Author, AuthorKind};
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
-    Message, MessageKind, MessageRecorded, TicketEvent, TicketOpened, TicketState,
+    CycleKind, CycleStart, Message, MessageKind, MessageRecorded, TicketEvent, TicketOpened,
+    TicketState, Turn,
 };
 use prost::Message as _;
 use sqlx::PgPool;
@@ -49,7 +50,7 @@ pub async fn put_tickets(pool: &PgPool, desk: &Desk, count: usize, within_ms: i6
         .bind(desk.bot_id)
         .bind(desk.contact.contact_id)
         .bind(desk.agent_id)
-        .bind(i16::try_from(i32::from(TicketState::Open)).expect("a small number"))
+        .bind(code(TicketState::Open))
         .bind(anchors)
         .fetch_all(pool)
         .await
@@ -91,7 +92,7 @@ async fn put_events(pool: &PgPool, desk: &Desk, seeds: &[Seed]) {
     )
     .bind(desk.tenant_id)
     .bind(desk.bot_id)
-    .bind(i16::try_from(i32::from(AuthorKind::Agent)).expect("a small number"))
+    .bind(code(AuthorKind::Agent))
     .bind(desk.agent_id)
     .bind(rows.ticket_ids)
     .bind(rows.seqs)
@@ -109,10 +110,15 @@ pub async fn start_clocks(pool: &PgPool, desk: &Desk, seeds: &[Seed]) {
     sqlx::query(
         "INSERT INTO ticket_clocks
              (tenant_id, ticket_id, bot_id, ticket_seq, generation, armed_generation, next_due_at, last_cycle,
-              anchor_at, policy_version, event_transaction_id)
-         SELECT $1, ticket_id, $2, 2, 2, 1, 'epoch'::timestamptz + due_us * interval '1 microsecond', 1,
-             'epoch'::timestamptz + anchor_us * interval '1 microsecond', $3, pg_current_xact_id()::text::bigint
-         FROM unnest($4::bigint[], $5::bigint[], $6::bigint[]) AS clock (ticket_id, anchor_us, due_us)",
+              cycle, cycle_kind, anchor_at, policy_version, cycle_due_at, turn, turn_since_at, turn_last_at,
+              agent_has_written, event_transaction_id)
+         SELECT $1, ticket_id, $2, 2, 2, 1, due_at, 1, 1, $7, anchor_at, $3, due_at, $8, anchor_at, anchor_at,
+             true, pg_current_xact_id()::text::bigint
+         FROM unnest($4::bigint[], $5::bigint[], $6::bigint[]) AS clock (ticket_id, anchor_us, due_us),
+             LATERAL (
+                 SELECT 'epoch'::timestamptz + anchor_us * interval '1 microsecond' AS anchor_at,
+                     'epoch'::timestamptz + due_us * interval '1 microsecond' AS due_at
+             ) AS instants",
     )
     .bind(desk.tenant_id)
     .bind(desk.bot_id)
@@ -120,6 +126,8 @@ pub async fn start_clocks(pool: &PgPool, desk: &Desk, seeds: &[Seed]) {
     .bind(seeds.iter().map(|seed| seed.ticket_id).collect::<Vec<_>>())
     .bind(seeds.iter().map(|seed| seed.anchor_us).collect::<Vec<_>>())
     .bind(seeds.iter().map(due_us).collect::<Vec<_>>())
+    .bind(code(CycleKind::CustomerSilent))
+    .bind(code(Turn::Customer))
     .execute(pool)
     .await
     .expect("clocks can be put in");
@@ -160,7 +168,18 @@ fn first_message(desk: &Desk, seed: &Seed) -> Payload {
         message: Some(message),
         state: TicketState::Open.into(),
         started_cycle: 1,
+        cycles: vec![CycleStart {
+            cycle: 1,
+            kind: CycleKind::CustomerSilent.into(),
+            anchor_time: Some(proto_timestamp(seed.anchor_us)),
+            policy_version: desk.policy_version,
+        }],
     })
+}
+
+/// An enum as a column holds it.
+fn code(number: impl Into<i32>) -> i16 {
+    i16::try_from(number.into()).expect("a small number")
 }
 
 fn encode(payload: Payload) -> Vec<u8> {

@@ -86,6 +86,12 @@ impl ServiceProcess {
         Self { child, service }
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> i32 {
+        let pid = self.child.id().expect("it has not been waited for");
+        i32::try_from(pid).expect("a process id fits")
+    }
+
     /// Kills it with SIGKILL.
     pub(crate) async fn kill(mut self) {
         let status = self.signal(Signal::SIGKILL, Duration::from_secs(10)).await;
@@ -116,9 +122,7 @@ impl ServiceProcess {
         if let Some(status) = self.try_ended() {
             panic!("{} had ended by itself: {status}", self.service.name());
         }
-        let pid = self.child.id().expect("it has not been waited for");
-        let pid = Pid::from_raw(i32::try_from(pid).expect("a process id fits"));
-        kill(pid, signal).expect("a child can be signalled");
+        kill(Pid::from_raw(self.pid()), signal).expect("a child can be signalled");
         self.wait(bound).await
     }
 

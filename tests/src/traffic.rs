@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use plazo_proto::common::v1::AuthorKind;
-use plazo_proto::ticketing::v1::{CloseTicketRequest, RecordMessageRequest};
+use plazo_proto::common::v1::{AuthorKind, TimeUnit, TimeValue};
+use plazo_proto::ticketing::v1::{CloseTicketRequest, HoldTicketRequest};
 use rand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
 
 use crate::desk::Desk;
 
 /// How long a call may be tried.
-const CALL_BOUND: Duration = Duration::from_mins(1);
+const CALL_BOUND: Duration = Duration::from_mins(3);
+/// The wait before a call is repeated doubles from the first to the second: many callers who don't give way keep a busy
+/// service busy with refusing them.
+const BACKOFF_MS: (u64, u64) = (50, 1_600);
 
 /// A message whose recording was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +35,37 @@ pub struct Acknowledged {
 pub struct Done {
     /// Each message that was acknowledged. All messages of the traffic were, in the end.
     pub messages: Vec<Acknowledged>,
+    /// Each ticket whose opening was acknowledged.
+    pub opened: Vec<i64>,
+    /// The ticket of each close that was acknowledged.
+    pub closed: Vec<i64>,
     /// Calls that failed and were repeated under the same request id.
-    pub repeated: usize,
+    pub failures: Vec<Failure>,
+}
+
+/// A call that failed, and was repeated.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The code.
+    pub code: Code,
+    /// The reason in its details, if it has one.
+    pub reason: Option<String>,
+    /// Whether it says when to try again.
+    pub has_retry_info: bool,
+    /// When it was answered.
+    pub at: Instant,
+    /// How long the caller had waited for that.
+    pub took: Duration,
+}
+
+impl Done {
+    /// Adds what somebody else got done.
+    pub fn add(&mut self, other: Self) {
+        self.messages.extend(other.messages);
+        self.opened.extend(other.opened);
+        self.closed.extend(other.closed);
+        self.failures.extend(other.failures);
+    }
 }
 
 /// Writers at work, each in a ticket of its own.
@@ -44,12 +77,11 @@ pub struct Traffic {
 
 impl Traffic {
     /// Opens tickets, and lets agents and customers write in them until [`stop`](Self::stop).
-    pub async fn start(desk: &Desk, writers: usize) -> Self {
+    pub fn start(desk: &Desk, writers: usize) -> Self {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         for _ in 0..writers {
-            let ticket_id = desk.open_ticket().await.ticket_id;
-            tasks.spawn(write(desk.clone(), ticket_id, stop.clone()));
+            tasks.spawn(write(desk.clone(), stop.clone()));
         }
         Self {
             stop,
@@ -62,16 +94,16 @@ impl Traffic {
         self.stop.cancel();
         let mut all = Done::default();
         for done in self.writers.join_all().await {
-            all.messages.extend(done.messages);
-            all.repeated += done.repeated;
+            all.add(done);
         }
         all
     }
 }
 
-/// One conversation: mostly quick, with silences long enough for stages to fire.
-async fn write(desk: Desk, ticket_id: i64, stop: CancellationToken) -> Done {
+/// One conversation after the other: mostly quick, with silences long enough for stages to fire.
+async fn write(desk: Desk, stop: CancellationToken) -> Done {
     let mut done = Done::default();
+    let mut ticket_id = open(&desk, &mut done).await;
     for number in 0.. {
         let (what, pause_ms) = {
             let mut random = rand::rng();
@@ -84,15 +116,15 @@ async fn write(desk: Desk, ticket_id: i64, stop: CancellationToken) -> Done {
         };
         let text = format!("{ticket_id}/{number}");
         match what {
-            0 => close(&desk, ticket_id, &mut done).await,
-            1..=12 => {
-                let request = desk.message(ticket_id, AuthorKind::Agent, &text);
-                record(&desk, request, &mut done).await;
+            0 => {
+                close(&desk, ticket_id, &mut done).await;
             }
-            _ => {
-                let request = desk.message(ticket_id, AuthorKind::Customer, &text);
-                record(&desk, request, &mut done).await;
+            1 => {
+                close(&desk, ticket_id, &mut done).await;
+                ticket_id = open(&desk, &mut done).await;
             }
+            2..=12 => record(&desk, ticket_id, AuthorKind::Agent, &text, &mut done).await,
+            _ => record(&desk, ticket_id, AuthorKind::Customer, &text, &mut done).await,
         }
         let pause = tokio::time::sleep(Duration::from_millis(pause_ms));
         if stop.run_until_cancelled(pause).await.is_none() {
@@ -102,7 +134,23 @@ async fn write(desk: Desk, ticket_id: i64, stop: CancellationToken) -> Done {
     done
 }
 
-async fn record(desk: &Desk, request: RecordMessageRequest, done: &mut Done) {
+/// Opens a ticket of the desk's customer, assigned to its agent.
+pub async fn open(desk: &Desk, done: &mut Done) -> i64 {
+    let request = desk.opening();
+    let answer = repeat(done, || {
+        let (mut tickets, request) = (desk.tickets.clone(), with_deadline(&request));
+        async move { tickets.open_ticket(request).await }
+    })
+    .await
+    .expect("a ticket is opened in the end");
+    let ticket = answer.into_inner().ticket.expect("the ticket comes back");
+    done.opened.push(ticket.ticket_id);
+    ticket.ticket_id
+}
+
+/// The agent or the customer writes, until it is acknowledged. No other message may have this text.
+pub async fn record(desk: &Desk, ticket_id: i64, author: AuthorKind, text: &str, done: &mut Done) {
+    let request = desk.message(ticket_id, author, text);
     let answer = repeat(done, || {
         let (mut tickets, request) = (desk.tickets.clone(), with_deadline(&request));
         async move { tickets.record_message(request).await }
@@ -117,7 +165,8 @@ async fn record(desk: &Desk, request: RecordMessageRequest, done: &mut Done) {
     });
 }
 
-async fn close(desk: &Desk, ticket_id: i64, done: &mut Done) {
+/// Somebody closes a ticket, until it is answered. Returns whether he did it, and not inactivity before him.
+pub async fn close(desk: &Desk, ticket_id: i64, done: &mut Done) -> bool {
     let request = CloseTicketRequest {
         ticket_id,
         request_id: uuid::Uuid::new_v4().to_string(),
@@ -131,7 +180,34 @@ async fn close(desk: &Desk, ticket_id: i64, done: &mut Done) {
     if let Err(status) = answer {
         // Inactivity may have closed it before.
         assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+        return false;
     }
+    done.closed.push(ticket_id);
+    true
+}
+
+/// Puts a ticket on hold for so many seconds, and tells whether it was open.
+pub async fn hold(desk: &Desk, ticket_id: i64, seconds: i32, done: &mut Done) -> bool {
+    let request = HoldTicketRequest {
+        ticket_id,
+        reason: "the customer asked to wait".to_owned(),
+        max_length: Some(TimeValue {
+            value: seconds,
+            unit: TimeUnit::Second.into(),
+        }),
+        request_id: uuid::Uuid::new_v4().to_string(),
+        ..HoldTicketRequest::default()
+    };
+    let answer = repeat(done, || {
+        let (mut tickets, request) = (desk.tickets.clone(), with_deadline(&request));
+        async move { tickets.hold_ticket(request).await }
+    })
+    .await;
+    if let Err(status) = &answer {
+        // Somebody or the clock has closed it before.
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+    }
+    answer.is_ok()
 }
 
 fn with_deadline<T: Clone>(request: &T) -> Request<T> {
@@ -146,12 +222,23 @@ async fn repeat<T, F: Future<Output = Result<T, Status>>>(
     mut call: impl FnMut() -> F,
 ) -> Result<T, Status> {
     let until = Instant::now() + CALL_BOUND;
+    let (mut backoff_ms, longest_ms) = BACKOFF_MS;
     loop {
+        let called_at = Instant::now();
         let answer = call().await;
         match &answer {
             Err(status) if may_be_repeated(status.code()) && Instant::now() < until => {
-                done.repeated += 1;
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                let details = status.get_error_details();
+                done.failures.push(Failure {
+                    code: status.code(),
+                    reason: details.error_info().map(|info| info.reason.clone()),
+                    has_retry_info: details.retry_info().is_some(),
+                    at: Instant::now(),
+                    took: called_at.elapsed(),
+                });
+                let wait_ms = rand::rng().random_range(backoff_ms / 2..=backoff_ms);
+                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                backoff_ms = (backoff_ms * 2).min(longest_ms);
             }
             _ => return answer,
         }

@@ -5,6 +5,6 @@ pub mod connect;
 pub mod errors;
 pub mod schema;
 
-pub use connect::connect_options;
+pub use connect::{connect_options, pool_options};
 pub use errors::{is_conflict, to_status};
 pub use schema::{SchemaError, prepare_schema};

@@ -99,20 +99,47 @@ impl FromIterator<Stage> for StageSet {
     }
 }
 
+/// What a cycle is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CycleKind {
+    /// An agent wrote and the customer is silent: alerts, warning and close.
+    CustomerSilent,
+    /// No agent has written yet, or the last word is the customer's, and the policy closes such tickets
+    /// too: warning and close, no alerts.
+    CustomerWaits,
+    /// The customer waits for an agent: the alerts of the agent's side.
+    AgentSilent,
+}
+
+stable_codes!(CycleKind {
+    CustomerSilent = 1,
+    CustomerWaits = 2,
+    AgentSilent = 3
+});
+
 /// One run of the inactivity clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cycle {
-    /// Number of the cycle in its ticket, from 1.
+    /// Number of the cycle in its ticket, from 1. Both sides take from one count.
     pub number: i32,
+    /// What it is about.
+    pub kind: CycleKind,
     /// The instant that all stages count from.
     pub anchor_at: Timestamp,
-    /// The version of the policy that was in force when the cycle started. Everything about this cycle
-    /// is decided by that version.
+    /// The version of the policy that everything about this cycle is decided by: the one that was in
+    /// force when it started, or that was applied to open tickets since.
     pub policy_version: i64,
-    /// The stages that are over: fired, or passed over because a higher one acted.
+    /// The stages that are over: they took effect, or were passed over because a higher one acted.
     pub done: StageSet,
+    /// A tag of the ticket keeps it from being warned and closed.
+    pub is_excluded: bool,
     /// When notification accepted the warning of this cycle, if it has.
     pub warning_accepted_at: Option<Timestamp>,
+    /// When the warning of this cycle was delivered, or failed, if that is known. Never without
+    /// `warning_accepted_at`.
+    pub warning_settled_at: Option<Timestamp>,
+    /// When the cycle must next be looked at; none when nothing of it is pending.
+    pub due_at: Option<Timestamp>,
 }
 
 #[cfg(test)]
@@ -140,6 +167,16 @@ mod tests {
         assert_eq!(Stage::from_code(0), None);
         assert_eq!(Stage::from_code(4), Some(Stage::Close));
         assert_eq!(Alert::from_code(3), None);
+        let kinds = [1, 2, 3, 4].map(CycleKind::from_code);
+        assert_eq!(
+            kinds,
+            [
+                Some(CycleKind::CustomerSilent),
+                Some(CycleKind::CustomerWaits),
+                Some(CycleKind::AgentSilent),
+                None
+            ]
+        );
     }
 
     #[test]

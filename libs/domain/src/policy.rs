@@ -1,8 +1,13 @@
 //! What happens when a customer falls silent, and which settings are refused.
 
+use jiff::Timestamp;
+
+use crate::calendar::Calendar;
 use crate::code::stable_codes;
+use crate::cycle::CycleKind;
+use crate::instant::{ceil_to_millis, plus_millis};
 use crate::template::{Placeholder, Template};
-use crate::time_value::TimeValue;
+use crate::time_value::{TimeUnit, TimeValue};
 use crate::violation::{
     ClosingNote, MAX_TEXT_CHARS, Violation, check_https_url, check_length, check_note, check_tags,
     check_text,
@@ -44,6 +49,16 @@ pub struct AutoClose {
     /// What is sent to the customer after the close: 1 to 4,096 characters, with
     /// [`AutoClose::PLACEHOLDERS`].
     pub closing_text: Option<String>,
+    /// Whether only tickets count in which an agent has written. If not, a ticket that no agent has
+    /// written in yet counts from the customer's last message, or from its opening.
+    pub only_after_first_agent_message: bool,
+    /// Whether tickets count whose last word is the customer's, an agent having written before.
+    pub close_while_customer_waits: bool,
+    /// A ticket that carries one of these is never warned or closed; see [`check_tags`].
+    pub exclude_tags: Vec<String>,
+    /// The close counts from the delivery of its warning: for how long that is waited for after the
+    /// acceptance, in wall-clock time. None: the close counts from the acceptance.
+    pub max_delivery_wait: Option<TimeValue>,
 }
 
 impl AutoClose {
@@ -67,7 +82,7 @@ impl Warning {
     pub const PLACEHOLDERS: [Placeholder; 2] = Placeholder::ALL;
 }
 
-/// What happens when a customer falls silent. All times count from the same anchor.
+/// What happens when a customer falls silent, or waits. All times of a cycle count from the same anchor.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InactivityPolicy {
     /// What the stages count from.
@@ -78,12 +93,44 @@ pub struct InactivityPolicy {
     pub auto_close: Option<AutoClose>,
     /// The warning; none for no warning.
     pub warning: Option<Warning>,
+    /// The alerts of the agent's side, while a customer waits for an agent; none for no alerts.
+    pub agent_alerts: Option<Alerts>,
+    /// What business time is counted by; none for wall-clock time.
+    pub calendar: Option<Calendar>,
 }
 
 impl InactivityPolicy {
-    /// Whether there is anything to do when a customer falls silent.
-    pub const fn has_stages(&self) -> bool {
-        self.alerts.is_some() || self.auto_close.is_some() || self.warning.is_some()
+    /// Whether there is anything to do in a cycle of this kind. `agent_has_written`: in the ticket, ever.
+    pub fn counts(&self, kind: CycleKind, agent_has_written: bool) -> bool {
+        match kind {
+            CycleKind::CustomerSilent => {
+                self.alerts.is_some() || self.auto_close.is_some() || self.warning.is_some()
+            }
+            CycleKind::CustomerWaits => self.auto_close.as_ref().is_some_and(|close| {
+                if agent_has_written {
+                    close.close_while_customer_waits
+                } else {
+                    !close.only_after_first_agent_message
+                }
+            }),
+            CycleKind::AgentSilent => self.agent_alerts.is_some(),
+        }
+    }
+
+    /// Whether a ticket with these tags is never warned or closed.
+    pub fn excludes(&self, tags: &[String]) -> bool {
+        self.auto_close
+            .as_ref()
+            .is_some_and(|close| tags.iter().any(|tag| close.exclude_tags.contains(tag)))
+    }
+
+    /// The instant at which so much time has passed since `from`, wall-clock or business time, rounded up
+    /// to a whole millisecond.
+    pub fn instant_after(&self, from: Timestamp, millis: i64) -> Timestamp {
+        match &self.calendar {
+            Some(calendar) => ceil_to_millis(calendar.add_open_time(from, millis)),
+            None => plus_millis(from, millis),
+        }
     }
 
     /// The configured time from the warning to the close in milliseconds, for a policy that has both.
@@ -101,6 +148,10 @@ impl InactivityPolicy {
         self.check_alerts(&mut violations);
         self.check_auto_close(has_exit_route, &mut violations);
         self.check_warning(&mut violations);
+        self.check_agent_alerts(&mut violations);
+        if self.calendar.is_some() {
+            self.check_units(&mut violations);
+        }
         if violations.is_empty() {
             Ok(())
         } else {
@@ -138,6 +189,22 @@ impl InactivityPolicy {
             ));
         }
         violations.extend(check_tags("policy.auto_close.tags", &auto_close.tags));
+        let field = "policy.auto_close.exclude_tags";
+        violations.extend(check_tags(field, &auto_close.exclude_tags));
+        for (index, tag) in auto_close.tags.iter().enumerate() {
+            if auto_close.exclude_tags.contains(tag) {
+                violations.push(Violation::new(
+                    format!("policy.auto_close.tags[{index}]"),
+                    "must not be one of exclude_tags",
+                ));
+            }
+        }
+        if auto_close.max_delivery_wait.is_some() && self.warning.is_none() {
+            violations.push(Violation::new(
+                "policy.auto_close.close_needs_delivery",
+                "needs the warning, which is not set",
+            ));
+        }
         if let Some(note) = &auto_close.note {
             violations.extend(check_note("policy.auto_close.note", note));
         }
@@ -168,6 +235,57 @@ impl InactivityPolicy {
         check_template(field, &warning.text, &Warning::PLACEHOLDERS, violations);
         if let Some(url) = &warning.image_url {
             check_https_url("policy.warning.image_url", url, violations);
+        }
+    }
+}
+
+impl InactivityPolicy {
+    fn check_agent_alerts(&self, violations: &mut Vec<Violation>) {
+        if let Some(alerts) = self.agent_alerts
+            && !alerts.first.is_shorter_than(alerts.second)
+        {
+            violations.push(Violation::new(
+                "policy.agent_alerts.first_alert",
+                "must be shorter than second_alert",
+            ));
+        }
+    }
+
+    /// A business day has no one length.
+    fn check_units(&self, violations: &mut Vec<Violation>) {
+        let times = [
+            (
+                "policy.alerts.first_alert",
+                self.alerts.map(|alerts| alerts.first),
+            ),
+            (
+                "policy.alerts.second_alert",
+                self.alerts.map(|alerts| alerts.second),
+            ),
+            (
+                "policy.auto_close.close_after",
+                self.auto_close.as_ref().map(|close| close.after),
+            ),
+            (
+                "policy.warning.warn_after",
+                self.warning.as_ref().map(|warning| warning.after),
+            ),
+            (
+                "policy.agent_alerts.first_alert",
+                self.agent_alerts.map(|alerts| alerts.first),
+            ),
+            (
+                "policy.agent_alerts.second_alert",
+                self.agent_alerts.map(|alerts| alerts.second),
+            ),
+        ];
+        for (field, time) in times {
+            if time.is_some_and(|time| time.unit() == TimeUnit::Day) {
+                violations.push(Violation::new(
+                    field,
+                    "must not be in days where business time is counted: a business day has no one length",
+                ));
+            }
         }
     }
 }

@@ -99,6 +99,20 @@ pub fn may_reopen(closed_at: Timestamp, window: TimeValue, now: Timestamp) -> bo
     now <= plus_millis(closed_at, window.as_millis())
 }
 
+/// Whether a customer's message that arrives at `arrived_at` was written before the close at `closed_at`, and arrives
+/// within `grace` after it: then the close is superseded. `written_at` is the channel's time, checked for
+/// plausibility; one in whole seconds counts for the customer.
+pub fn supersedes_close(
+    closed_at: Timestamp,
+    grace: TimeValue,
+    written_at: Timestamp,
+    arrived_at: Timestamp,
+) -> bool {
+    let is_whole_second = written_at.subsec_nanosecond() == 0;
+    let was_before = written_at < closed_at || (is_whole_second && written_at == closed_at);
+    was_before && arrived_at <= plus_millis(closed_at, grace.as_millis())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +166,25 @@ mod tests {
         assert!(may_reopen(second(100), window, second(100)));
         assert!(may_reopen(second(100), window, second(160)));
         assert!(!may_reopen(second(100), window, second(161)));
+    }
+
+    #[test]
+    fn a_reply_that_was_written_before_the_close_supersedes_it() {
+        let millis = |ms| Timestamp::from_millisecond(ms).expect("in range");
+        let grace = TimeValue::new(60, TimeUnit::Second).expect("valid");
+        let closed_at = millis(30_400);
+        let supersedes =
+            |written, arrived| supersedes_close(closed_at, grace, millis(written), millis(arrived));
+        assert!(supersedes(30_399, 31_000));
+        assert!(supersedes(30_000, 90_400), "the last instant of the grace");
+        assert!(!supersedes(30_000, 90_401));
+        assert!(
+            !supersedes(30_400, 31_000),
+            "exact times that are equal are not before"
+        );
+        assert!(!supersedes(31_000, 31_000));
+        let whole = millis(30_000);
+        assert!(supersedes_close(whole, grace, whole, millis(30_500)));
     }
 
     #[test]

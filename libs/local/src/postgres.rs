@@ -198,6 +198,12 @@ impl PostgresServer {
         self.server.stop().await
     }
 
+    /// Ends the server as `pg_ctl stop -m immediate` does: its sessions break off where they are, and the next start
+    /// recovers from the log. What was committed is there then if the server is durable.
+    pub async fn stop_immediately(&mut self) -> Result<()> {
+        self.server.stop_at_once().await
+    }
+
     /// Ends the server and its sessions at once with SIGKILL. What was committed is there after a restart if the
     /// server is durable.
     pub async fn kill(&mut self) -> Result<()> {

@@ -175,6 +175,17 @@ impl LocalServer {
         self.reap().await
     }
 
+    /// Ends the server by its second signal alone, and by force when it takes longer than the bound.
+    pub(crate) async fn stop_at_once(&mut self) -> Result<()> {
+        let signals = [(self.kind.second_signal, self.stop_timeout)];
+        if let Some(pid) = self.live_pid()
+            && !process::end(pid, &signals).await
+        {
+            return Err(self.still_running(pid));
+        }
+        self.reap().await
+    }
+
     /// Ends the server and its children at once, as a crash would.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         if let Some(pid) = self.live_pid()

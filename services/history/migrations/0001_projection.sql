@@ -35,11 +35,14 @@ CREATE TABLE tickets (
     -- Both NULL when no note was left.
     close_category text,
     close_summary text,
+    -- Closed, and hidden from the desk's lists of open and of completed tickets.
+    is_unlinked boolean NOT NULL,
     -- The last event that was applied. The next one of this ticket must have the next number.
     ticket_seq bigint NOT NULL,
 
     PRIMARY KEY (tenant_id, ticket_id),
     CONSTRAINT tickets_closed_check CHECK ((state = 3) = (closed_at IS NOT NULL)),
+    CONSTRAINT tickets_unlinked_check CHECK (NOT is_unlinked OR state = 3),
     CONSTRAINT tickets_closure_check CHECK (
         num_nulls(closed_at, close_source, close_author_kind, close_author_id, close_exit_route) IN (0, 5)
     ),

@@ -4,24 +4,24 @@ INSERT INTO tickets AS known (
     tenant_id, ticket_id, bot_id, queue_id, agent_id, state, opened_at, previous_ticket_id, tags,
     customer_message_count, agent_message_count, reopen_count, contact_id, contact_name, contact_email,
     contact_phone, contact_channel, contact_address, closed_at, close_source, close_author_kind,
-    close_author_id, close_exit_route, close_category, close_summary, ticket_seq
+    close_author_id, close_exit_route, close_category, close_summary, is_unlinked, ticket_seq
 )
 SELECT
     tenant_id, ticket_id, bot_id, queue_id, agent_id, state, opened_at, previous_ticket_id,
     string_to_array(joined_tags, chr(31)),
     customer_message_count, agent_message_count, reopen_count, contact_id, contact_name, contact_email,
     contact_phone, contact_channel, contact_address, closed_at, close_source, close_author_kind,
-    close_author_id, close_exit_route, close_category, close_summary, ticket_seq
+    close_author_id, close_exit_route, close_category, close_summary, is_unlinked, ticket_seq
 FROM unnest(
     $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::integer[], $7::timestamptz[],
     $8::bigint[], $9::text[], $10::integer[], $11::integer[], $12::integer[], $13::bigint[], $14::text[],
     $15::text[], $16::text[], $17::integer[], $18::text[], $19::timestamptz[], $20::integer[], $21::integer[],
-    $22::bigint[], $23::text[], $24::text[], $25::text[], $26::bigint[]
+    $22::bigint[], $23::text[], $24::text[], $25::text[], $26::boolean[], $27::bigint[]
 ) AS changed (
     tenant_id, ticket_id, bot_id, queue_id, agent_id, state, opened_at, previous_ticket_id, joined_tags,
     customer_message_count, agent_message_count, reopen_count, contact_id, contact_name, contact_email,
     contact_phone, contact_channel, contact_address, closed_at, close_source, close_author_kind,
-    close_author_id, close_exit_route, close_category, close_summary, ticket_seq
+    close_author_id, close_exit_route, close_category, close_summary, is_unlinked, ticket_seq
 )
 ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET
     bot_id = excluded.bot_id,
@@ -47,4 +47,5 @@ ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET
     close_exit_route = excluded.close_exit_route,
     close_category = excluded.close_category,
     close_summary = excluded.close_summary,
+    is_unlinked = excluded.is_unlinked,
     ticket_seq = excluded.ticket_seq

@@ -8,7 +8,7 @@ use plazo_proto::notification::v1::{ActiveMessage, ActiveMessageKind};
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
     Closure, Contact, Message, MessageKind, MessageRecorded, TicketClosed, TicketEvent,
-    TicketOpened, TicketState,
+    TicketOpened, TicketReopened, TicketState, TicketTransferred,
 };
 
 pub(crate) use time::{from_proto, to_proto};
@@ -34,7 +34,7 @@ pub(crate) struct Ticket {
     pub(crate) key: TicketKey,
     pub(crate) bot_id: i64,
     pub(crate) queue_id: i64,
-    /// The agent it was last assigned to.
+    /// The agent it was last assigned to; none after a transfer to a queue until somebody is assigned.
     pub(crate) agent_id: i64,
     pub(crate) state: i32,
     pub(crate) opened_at: jiff::Timestamp,
@@ -46,6 +46,8 @@ pub(crate) struct Ticket {
     /// The customer as of the opening; its etag is not kept.
     pub(crate) contact: Contact,
     pub(crate) closure: Option<TicketClosure>,
+    /// Closed, and hidden from the desk's lists.
+    pub(crate) is_unlinked: bool,
     pub(crate) ticket_seq: i64,
 }
 
@@ -135,19 +137,32 @@ pub(crate) fn apply(
                 .close(closed)
                 .ok_or_else(|| malformed("has no closure with a valid close_time"))?;
         }
-        Some(Payload::Reopened(reopened)) => {
-            ticket.become_open(reopened.state());
-            ticket.assign_if_named(reopened.agent_id);
+        Some(Payload::Reopened(reopened)) => ticket.reopen(reopened),
+        Some(Payload::Transferred(transferred)) => ticket.transfer(&transferred),
+        Some(Payload::Unlinked(_)) => {
+            ticket
+                .unlink()
+                .ok_or_else(|| malformed("unlinks a ticket that is not closed"))?;
         }
+        Some(Payload::SetOpen(_)) => ticket.become_open(TicketState::Open),
+        Some(Payload::TagsChanged(changed)) => ticket.tags = storable_list(changed.tags),
         Some(Payload::ActiveMessageRequested(requested)) => {
             let message = requested
                 .message
                 .ok_or_else(|| malformed("requests no message"))?;
             entry = ticket.request(message, &at);
         }
-        // Alerts and deliveries are no part of what history keeps, and neither are later versions' payloads.
+        // Clocks, alerts and deliveries are no part of what history keeps, and neither are later versions' payloads. A
+        // ticket on hold is as open as before.
         Some(
-            Payload::StageFired(_) | Payload::AlertCleared(_) | Payload::ActiveMessageReported(_),
+            Payload::StageFired(_)
+            | Payload::AlertCleared(_)
+            | Payload::ActiveMessageReported(_)
+            | Payload::Held(_)
+            | Payload::HoldEnded(_)
+            | Payload::AutomationPaused(_)
+            | Payload::AutomationResumed(_)
+            | Payload::PolicyApplied(_),
         )
         | None => {}
     }
@@ -192,6 +207,7 @@ impl Ticket {
                 ..Contact::default()
             },
             closure: None,
+            is_unlinked: false,
             ticket_seq: 0,
         }
     }
@@ -224,10 +240,29 @@ impl Ticket {
         }
     }
 
-    fn assign_if_named(&mut self, agent_id: i64) {
-        if agent_id != 0 {
-            self.agent_id = agent_id;
+    /// A close that is superseded never was: the ticket is as the event says, and nothing is counted.
+    fn reopen(&mut self, reopened: TicketReopened) {
+        if reopened.supersedes_close {
+            self.closure = None;
+            self.agent_id = reopened.agent_id;
+        } else if reopened.agent_id != 0 {
+            self.agent_id = reopened.agent_id;
         }
+        self.become_open(reopened.state());
+        self.tags = storable_list(reopened.tags);
+    }
+
+    /// Only open tickets are transferred.
+    fn transfer(&mut self, transferred: &TicketTransferred) {
+        self.queue_id = transferred.queue_id;
+        self.agent_id = 0;
+        self.become_open(TicketState::Waiting);
+    }
+
+    fn unlink(&mut self) -> Option<()> {
+        self.closure.as_ref()?;
+        self.is_unlinked = true;
+        Some(())
     }
 
     /// Counts how often the ticket came back from the closed state, whichever event brought it back: a message, an
@@ -238,6 +273,7 @@ impl Ticket {
                 if self.closure.take().is_some() {
                     self.reopen_count += 1;
                 }
+                self.is_unlinked = false;
                 self.state = state.into();
             }
             TicketState::Closed | TicketState::Unspecified => {}
@@ -252,6 +288,7 @@ impl Ticket {
         let author = message.author.unwrap_or(at.author);
         let kind = match message.kind() {
             MessageKind::Note => ConversationEntryKind::Note,
+            MessageKind::Comment => ConversationEntryKind::Comment,
             MessageKind::Chat | MessageKind::Unspecified => ConversationEntryKind::Chat,
         };
         if kind == ConversationEntryKind::Chat {
@@ -287,6 +324,10 @@ impl Ticket {
         });
         self.state = TicketState::Closed.into();
         self.tags = storable_list(closed.tags);
+        // Whom the close takes away has dealt with the ticket last: it stays his in the history.
+        if closed.unassigned_agent_id != 0 {
+            self.agent_id = closed.unassigned_agent_id;
+        }
         Some(())
     }
 
@@ -334,6 +375,7 @@ impl Entry {
     pub(crate) fn into_message(self) -> Message {
         let kind = match self.kind {
             ConversationEntryKind::Note => MessageKind::Note,
+            ConversationEntryKind::Comment => MessageKind::Comment,
             _ => MessageKind::Chat,
         };
         Message {

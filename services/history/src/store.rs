@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use plazo_service::ConfigError;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool};
 
 use crate::config::DatabaseConfig;
 
@@ -41,10 +41,8 @@ impl Pools {
             ]))
         };
         let pool = |connections: u32, options: PgConnectOptions| {
-            PgPoolOptions::new()
-                .max_connections(connections)
+            plazo_database::pool_options(connections, config.acquire_timeout_ms)
                 .min_connections(0)
-                .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
                 .idle_timeout(Duration::from_millis(config.idle_timeout_ms))
                 .max_lifetime(Duration::from_millis(config.max_lifetime_ms))
                 .connect_lazy_with(options)

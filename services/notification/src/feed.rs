@@ -1,13 +1,14 @@
 //! Consuming ticketing's event stream.
 //!
 //! The feed does two things. It brings the messages that the direct call did not (the same key is one
-//! message), and it calls off warnings that an answer or a close has made pointless.
+//! message), and it calls off warnings and closing texts that a later event has made pointless.
 //!
-//! **Which warnings an event calls off.** Events of a ticket come in the order of `ticket_seq`, and the request
-//! of a warning is one of them. So when an event is applied, the warnings that were asked for before it are
+//! **Which messages an event calls off.** An answer, a close, a hold or a transfer calls off warnings, a reopening calls
+//! off closing texts. Events of a ticket come in the order of `ticket_seq`, and the request
+//! of a message is one of them. So when an event is applied, the messages that were asked for before it are
 //! exactly those whose request the feed has already shown, and these alone carry a `requested_seq`:
 //!
-//! * A direct call that comes after the event finds the warning stored, under its key, and cancelled.
+//! * A direct call that comes after the event finds the message stored, under its key, and cancelled.
 //! * A warning of a later cycle that a direct call brings before the feed has come so far has no
 //!   `requested_seq` yet, and an older event does not touch it.
 //! * A warning that a direct call brings is held until the feed has shown its request, for a short time at most, and
@@ -91,7 +92,7 @@ impl FeedConsumer {
                 self.metrics.feed_stopped.set(1);
                 tracing::error!(
                     error = status::chain(&error),
-                    "the event stream is no longer applied: warnings are not called off, and messages come by \
+                    "the event stream is no longer applied: nothing is called off, and messages come by \
                      calls alone, until the cause is mended and the service started again"
                 );
                 shutdown.cancelled().await;

@@ -1,6 +1,19 @@
 -- Ids are unique in the installation; `tenant_id` still leads every key, so that a tenant's rows lie together and
 -- can be distributed by it. Codes of enums are the numbers of the protos (plazo.ticketing.v1, plazo.common.v1).
 
+-- When desks are open.
+CREATE TABLE calendars (
+    tenant_id bigint NOT NULL CHECK (tenant_id > 0),
+    calendar_id bigint GENERATED ALWAYS AS IDENTITY,
+    name text NOT NULL,
+    -- An encoded plazo.ticketing.v1.Calendar, with nothing but time zone, week and exceptions.
+    settings bytea NOT NULL,
+    -- Raised by each change; the etag of the calendar.
+    revision bigint NOT NULL DEFAULT 1,
+    PRIMARY KEY (tenant_id, calendar_id),
+    UNIQUE (tenant_id, name)
+);
+
 CREATE TABLE bots (
     tenant_id bigint NOT NULL CHECK (tenant_id > 0),
     bot_id bigint GENERATED ALWAYS AS IDENTITY,
@@ -9,20 +22,37 @@ CREATE TABLE bots (
     channel_account_id bigint NOT NULL DEFAULT 0,
     reopen_window_value integer NOT NULL,
     reopen_window_unit smallint NOT NULL,
+    -- Both null: the automation pauses until the ticket is completed.
+    automation_pause_value integer,
+    automation_pause_unit smallint,
+    max_hold_value integer NOT NULL,
+    max_hold_unit smallint NOT NULL,
+    late_reply_grace_value integer NOT NULL,
+    late_reply_grace_unit smallint NOT NULL,
+    -- Empty: closing notes may have any category.
+    note_categories text[] NOT NULL DEFAULT '{}',
+    note_required boolean NOT NULL DEFAULT false,
+    -- Codes of close sources.
+    unassign_on_close smallint[] NOT NULL DEFAULT '{}',
+    calendar_id bigint,
     -- The policy in force for new cycles; null for none.
     policy_version bigint,
     -- Raised by each change; the etag of the bot.
     revision bigint NOT NULL DEFAULT 1,
-    PRIMARY KEY (tenant_id, bot_id)
+    PRIMARY KEY (tenant_id, bot_id),
+    FOREIGN KEY (tenant_id, calendar_id) REFERENCES calendars
 );
+CREATE INDEX bots_by_calendar ON bots (tenant_id, calendar_id) WHERE calendar_id IS NOT NULL;
 
 -- Versions are never changed: a running cycle keeps the version that it started with.
 CREATE TABLE inactivity_policies (
     tenant_id bigint NOT NULL,
     policy_version bigint GENERATED ALWAYS AS IDENTITY,
     bot_id bigint NOT NULL,
+    -- The queue whose override it is; null for the bot itself.
+    queue_id bigint,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- An encoded plazo.ticketing.v1.InactivityPolicy, without its version.
+    -- An encoded plazo.ticketing.v1.InactivityPolicy, without its version; with the calendar that it counts by.
     settings bytea NOT NULL,
     PRIMARY KEY (tenant_id, policy_version),
     FOREIGN KEY (tenant_id, bot_id) REFERENCES bots
@@ -33,11 +63,25 @@ CREATE TABLE queues (
     queue_id bigint GENERATED ALWAYS AS IDENTITY,
     bot_id bigint NOT NULL,
     name text NOT NULL,
+    -- The policy that overrides the bot's in this queue; null for none.
+    policy_version bigint,
     PRIMARY KEY (tenant_id, queue_id),
     UNIQUE (tenant_id, bot_id, name),
     FOREIGN KEY (tenant_id, bot_id) REFERENCES bots
 );
 CREATE INDEX queues_of_bot ON queues (tenant_id, bot_id, queue_id);
+
+-- Policies that are being applied to open tickets, in the order of their ids. The row goes when all are done.
+CREATE TABLE policy_applications (
+    tenant_id bigint NOT NULL,
+    policy_version bigint NOT NULL,
+    bot_id bigint NOT NULL,
+    -- Null: the bot's tickets in no queue or in queues without a policy of their own.
+    queue_id bigint,
+    -- The tickets up to this one are done.
+    after_ticket_id bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant_id, policy_version)
+);
 
 CREATE TABLE agents (
     tenant_id bigint NOT NULL CHECK (tenant_id > 0),
@@ -72,6 +116,8 @@ CREATE TABLE tickets (
     agent_id bigint,
     state smallint NOT NULL,
     is_open boolean NOT NULL GENERATED ALWAYS AS (state <> 3) STORED,
+    -- Closed and hidden from the lists.
+    is_unlinked boolean NOT NULL DEFAULT false,
     previous_ticket_id bigint,
     tags text[] NOT NULL DEFAULT '{}',
     opened_at timestamptz NOT NULL,
@@ -85,17 +131,29 @@ CREATE TABLE tickets (
     close_category text,
     close_summary text,
     close_exit_route text,
+    -- How the ticket was before its last close, and which tags the close added: a late reply puts it back.
+    state_before_close smallint,
+    agent_before_close bigint,
+    tags_of_close text[],
+    -- The hold, if there is one; when it ends is in ticket_clocks.
+    hold_reason text,
+    held_at timestamptz,
+    hold_author_kind smallint,
+    hold_author_id bigint,
     PRIMARY KEY (tenant_id, ticket_id),
     FOREIGN KEY (tenant_id, bot_id) REFERENCES bots,
     FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts,
-    CHECK ((state = 3) = (closed_at IS NOT NULL))
+    CHECK ((state = 3) = (closed_at IS NOT NULL)),
+    CHECK (state = 3 OR NOT is_unlinked)
 );
 -- The lists: the last opened first, open ones and closed ones apart, so that a few open tickets are found at once
 -- among millions of closed ones.
-CREATE INDEX tickets_of_tenant ON tickets (tenant_id, is_open, ticket_id DESC);
-CREATE INDEX tickets_of_bot ON tickets (tenant_id, bot_id, is_open, ticket_id DESC);
-CREATE INDEX tickets_of_queue ON tickets (tenant_id, queue_id, is_open, ticket_id DESC) WHERE queue_id IS NOT NULL;
-CREATE INDEX tickets_of_agent ON tickets (tenant_id, agent_id, is_open, ticket_id DESC) WHERE agent_id IS NOT NULL;
+CREATE INDEX tickets_of_tenant ON tickets (tenant_id, is_open, ticket_id DESC) WHERE NOT is_unlinked;
+CREATE INDEX tickets_of_bot ON tickets (tenant_id, bot_id, is_open, ticket_id DESC) WHERE NOT is_unlinked;
+CREATE INDEX tickets_of_queue ON tickets (tenant_id, queue_id, is_open, ticket_id DESC)
+    WHERE queue_id IS NOT NULL AND NOT is_unlinked;
+CREATE INDEX tickets_of_agent ON tickets (tenant_id, agent_id, is_open, ticket_id DESC)
+    WHERE agent_id IS NOT NULL AND NOT is_unlinked;
 
 CREATE INDEX tickets_by_previous ON tickets (tenant_id, previous_ticket_id, ticket_id)
     WHERE previous_ticket_id IS NOT NULL;
@@ -117,18 +175,41 @@ CREATE TABLE ticket_clocks (
     -- Whole milliseconds.
     next_due_at timestamptz,
     last_cycle integer NOT NULL DEFAULT 0,
-    -- The running cycle; null when none runs.
+    -- The running cycle about the customer; null when none runs.
+    cycle integer,
+    cycle_kind smallint,
     anchor_at timestamptz,
     policy_version bigint,
     stages_done smallint NOT NULL DEFAULT 0,
+    is_excluded boolean NOT NULL DEFAULT false,
     warning_accepted_at timestamptz,
+    warning_settled_at timestamptz,
+    cycle_due_at timestamptz,
     alert smallint NOT NULL DEFAULT 0,
+    -- The running cycle of the agent's side; null when none runs.
+    agent_cycle integer,
+    agent_anchor_at timestamptz,
+    agent_policy_version bigint,
+    agent_stages_done smallint NOT NULL DEFAULT 0,
+    agent_due_at timestamptz,
+    agent_alert smallint NOT NULL DEFAULT 0,
+    -- Whose turn it is, since when, and the last message of it.
+    turn smallint NOT NULL DEFAULT 0,
+    turn_since_at timestamptz,
+    turn_last_at timestamptz,
+    agent_has_written boolean NOT NULL DEFAULT false,
+    -- When a hold ends by itself; null when the ticket is not on hold.
+    hold_until timestamptz,
+    automation smallint NOT NULL DEFAULT 1,
+    -- When the automation resumes by itself; null when it runs, or is paused until the ticket is completed.
+    automation_until timestamptz,
     last_customer_message_at timestamptz,
     -- The transaction under which the ticket's last event stands in the feed.
     event_transaction_id bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, ticket_id),
-    CHECK ((anchor_at IS NULL) = (policy_version IS NULL)),
-    CHECK (next_due_at IS NULL OR anchor_at IS NOT NULL)
+    CHECK (num_nulls(cycle, cycle_kind, anchor_at, policy_version) IN (0, 4)),
+    CHECK (num_nulls(agent_cycle, agent_anchor_at, agent_policy_version) IN (0, 3)),
+    CHECK (next_due_at IS NOT DISTINCT FROM least(cycle_due_at, agent_due_at, hold_until, automation_until))
 ) WITH (
     fillfactor = 70,
     -- Few rows are touched often: clean up early, so that the partial indexes stay small.
@@ -161,6 +242,8 @@ CREATE TABLE active_message_states (
     tenant_id bigint NOT NULL,
     ticket_id bigint NOT NULL,
     idempotency_key text NOT NULL,
+    -- When the ticket asked for it: nothing became of it before that, whatever other clocks say.
+    requested_at timestamptz NOT NULL,
     -- 0 until the first report.
     state smallint NOT NULL DEFAULT 0,
     state_at timestamptz,

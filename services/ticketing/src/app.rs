@@ -18,12 +18,13 @@ use plazo_service::{
 };
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 
+use crate::applying::Applying;
 use crate::changes::Changes;
 use crate::config::{Config, DatabaseConfig};
 use crate::feed::hub::Hub;
+use crate::feed::lag;
 use crate::firing::Firing;
 use crate::grpc::permissions::PERMISSIONS;
 use crate::grpc::{
@@ -31,7 +32,7 @@ use crate::grpc::{
     TicketService,
 };
 use crate::maintenance;
-use crate::metrics::{FeedMetrics, FiringMetrics, RelayMetrics};
+use crate::metrics::{ApplyingMetrics, FeedMetrics, FiringMetrics, RelayMetrics};
 use crate::relay::Relay;
 use crate::store::settings::PolicyCache;
 use crate::sweep::Sweep;
@@ -87,21 +88,34 @@ impl App {
         let firing_metrics = FiringMetrics::register(metrics.service_registry());
         let relay_metrics = RelayMetrics::register(metrics.service_registry());
         let feed_metrics = FeedMetrics::register(metrics.service_registry());
+        let applying_metrics = ApplyingMetrics::register(metrics.service_registry());
 
         let changes = Changes::new(pool.clone());
         let policies = Arc::new(PolicyCache::new());
-        let hub = Hub::new(changes.clone(), Arc::clone(&policies));
-        let supervisor = Supervisor::new(Config::NAME, &shutdown);
-        start_tasks(&supervisor, &config, &changes, &hub, &relay_metrics)?;
-
-        let firing = Firing::new(changes.clone(), Arc::clone(&policies), firing_metrics);
-        let settings = SettingsService::new(changes.clone(), Arc::clone(&policies));
-        let tickets = TicketService::new(
+        let hub = Hub::new(
             changes.clone(),
             Arc::clone(&policies),
-            hub,
+            &config.watch,
             feed_metrics.clone(),
         );
+        let supervisor = Supervisor::new(Config::NAME, &shutdown);
+        start_tasks(
+            &supervisor,
+            &config,
+            &changes,
+            &hub,
+            &relay_metrics,
+            &feed_metrics,
+        )?;
+        let applying = Applying::new(changes.clone(), Arc::clone(&policies), applying_metrics);
+        let worker = applying.clone();
+        supervisor.spawn("applying", OnEnd::Restart, move |stop| {
+            worker.clone().run(stop)
+        });
+
+        let firing = Firing::new(changes.clone(), Arc::clone(&policies), firing_metrics);
+        let settings = SettingsService::new(changes.clone(), applying);
+        let tickets = TicketService::new(changes.clone(), Arc::clone(&policies), hub);
         let contacts = ContactService::new(changes.clone());
         let handler = HandlerService::new(changes.clone(), firing);
         let feed = FeedService::new(changes.clone(), feed_metrics);
@@ -139,6 +153,7 @@ fn start_tasks(
     changes: &Changes,
     hub: &Hub,
     relay_metrics: &RelayMetrics,
+    feed_metrics: &FeedMetrics,
 ) -> Result<(), ConfigError> {
     let channel = connect_lazy(&config.timer, Actor::service(Config::NAME))?;
     let timer = limit_messages!(TimerServiceClient::new(channel), config.timer);
@@ -158,6 +173,10 @@ fn start_tasks(
     supervisor.spawn("sweep", OnEnd::Restart, move |stop| sweep.clone().run(stop));
     let hub = hub.clone();
     supervisor.spawn("hub", OnEnd::Restart, move |stop| hub.clone().run(stop));
+    let (pool, feed_lag) = (changes.pool().clone(), feed_metrics.lag.clone());
+    supervisor.spawn("feed lag", OnEnd::Restart, move |stop| {
+        lag::run(pool.clone(), feed_lag.clone(), stop)
+    });
     let pool = changes.pool().clone();
     let (feed, requests) = (config.feed.clone(), config.requests.clone());
     supervisor.spawn("maintenance", OnEnd::Restart, move |stop| {
@@ -172,9 +191,7 @@ async fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
         "plazo-ticketing",
         config.statement_timeout_ms,
     )?;
-    let pool = PgPoolOptions::new()
-        .max_connections(config.max_connections)
-        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+    let pool = plazo_database::pool_options(config.max_connections, config.acquire_timeout_ms)
         .connect_with(options)
         .await?;
     Ok(pool)

@@ -23,6 +23,8 @@ pub struct Config {
     pub sweep: SweepConfig,
     /// The event feed.
     pub feed: FeedConfig,
+    /// The live view.
+    pub watch: WatchConfig,
     /// First answers that are kept for repeated requests.
     pub requests: RequestsConfig,
 }
@@ -88,6 +90,22 @@ pub struct FeedConfig {
     pub maintenance_period_ms: u64,
     /// How long events are kept; 0 for ever.
     pub retention_days: u32,
+}
+
+/// The live view.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchConfig {
+    /// The most watchers at the same time.
+    pub max_watchers: u32,
+    /// Tickets that may wait for a watcher before it is cut off.
+    pub backlog: u32,
+    /// The most tickets that one watcher holds.
+    pub max_tickets_each: u32,
+    /// The most tickets that all watchers hold, counted for each.
+    pub max_tickets_in_all: u32,
+    /// Watchers that read from the database at the same time. Below `database.max_connections`.
+    pub max_readers: u32,
 }
 
 /// First answers.
@@ -167,10 +185,30 @@ impl ServiceConfig for Config {
             "feed.maintenance_period_ms",
             "must be above zero",
         )?;
+        self.watch.validate(self.database.max_connections)?;
         require(
             self.requests.keep_hours > 0,
             "requests.keep_hours",
             "must be above zero",
+        )
+    }
+}
+
+impl WatchConfig {
+    fn validate(&self, max_connections: u32) -> Result<(), ConfigError> {
+        for (value, key) in [
+            (self.max_watchers, "watch.max_watchers"),
+            (self.backlog, "watch.backlog"),
+            (self.max_tickets_each, "watch.max_tickets_each"),
+            (self.max_tickets_in_all, "watch.max_tickets_in_all"),
+            (self.max_readers, "watch.max_readers"),
+        ] {
+            require(value > 0, key, "must be above zero")?;
+        }
+        require(
+            self.max_readers < max_connections,
+            "watch.max_readers",
+            "must be below database.max_connections",
         )
     }
 }

@@ -69,6 +69,21 @@ impl Error {
         Self::Invalid(vec![Violation::new(field, reason)])
     }
 
+    /// Whether the request is at fault, or the state that it met: nothing was begun. Other errors leave a transaction
+    /// half done.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Invalid(_)
+            | Self::Precondition { .. }
+            | Self::Exists { .. }
+            | Self::Denied { .. }
+            | Self::Changed
+            | Self::RequestIdReused => true,
+            Self::Database(_) | Self::Stored(_) | Self::OutOfRange(_) => false,
+        }
+    }
+
     /// Whether the whole transaction may be tried again at once: a deadlock or a failed serialization.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Database(error) if plazo_database::is_conflict(error))

@@ -14,16 +14,18 @@
 //! before A's, and with a third transaction between the two still running, B would be read and A not yet.
 
 pub mod hub;
+pub mod lag;
 mod position;
 
 use std::time::Duration;
 
 use plazo_proto::ticketing::v1::TicketEvent;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::error::Error;
 use crate::fitting::fitting;
 use crate::store::events::EventRow;
+use crate::store::tickets::TicketQuery;
 
 pub use position::{FeedIdentity, Position, PositionError};
 
@@ -81,6 +83,37 @@ pub async fn read(pool: &PgPool, position: Position) -> Result<Batch, Error> {
         position,
         more,
     })
+}
+
+/// What follows a position, in short.
+#[derive(Debug)]
+pub struct ChangedSince {
+    /// How many events, of all tenants; counted up to a limit.
+    pub event_count: i64,
+    /// The tickets that they are about.
+    pub changed: Vec<i64>,
+}
+
+/// The tickets that the first `limit` committed events after `position` are about, as far as `query` may see them.
+pub async fn changed_since(
+    connection: &mut PgConnection,
+    position: Position,
+    query: &TicketQuery,
+    limit: i64,
+) -> Result<ChangedSince, Error> {
+    let row = sqlx::query_file_as!(
+        ChangedSince,
+        "queries/changed_since.sql",
+        position.transaction_id,
+        position.event_id,
+        limit,
+        query.tenant_id,
+        query.permitted_bots.as_deref() as Option<&[i64]>,
+        query.bot_id
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(row)
 }
 
 /// The position after everything that has ended by now.

@@ -6,10 +6,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use plazo_domain::{Advance, Clock, InactivityPolicy, Outcome, Stage, advance};
+use plazo_domain::{
+    Advance, Clock, Effect, FiredStage, InactivityPolicy, Outcome, Policies, Stage, advance,
+};
 use plazo_proto::notification::v1::ActiveMessage;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
-use plazo_proto::ticketing::v1::{ActiveMessageRequested, AlertCleared, StageFired, TicketClosed};
+use plazo_proto::ticketing::v1::{
+    ActiveMessageRequested, AutomationResumeCause, HoldEnd, StageFired,
+};
 use plazo_service::commit_in_background;
 use sqlx::PgConnection;
 
@@ -22,10 +26,11 @@ use crate::store::active_messages;
 use crate::store::clocks::{self, LockedClock, TicketKey};
 use crate::store::events::{self, NewEvent};
 use crate::store::parties::{self, Recipient};
-use crate::store::settings::PolicyCache;
-use crate::store::tickets::{self, BotSettings, Closure, TicketFacts};
+use crate::store::settings::{PolicyCache, PolicyKey};
+use crate::store::tickets::{self, Closure};
 use crate::tickets::SYSTEM;
-use crate::tickets::view::closure_to_proto;
+use crate::tickets::change::{PolicyInForce, TicketChange};
+use crate::tickets::told::automation_resumed;
 
 pub(crate) use messages::warned_cycle;
 
@@ -57,27 +62,49 @@ pub struct Firing {
     metrics: FiringMetrics,
 }
 
-/// A ticket that is locked and was looks at.
+/// Policies by tenant and version.
+type KnownPolicies = HashMap<PolicyKey, Arc<InactivityPolicy>>;
+
+/// A ticket that is locked, with as much of it as the look needs. Alerts need no more than the narrow row.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all tickets are narrow: a box would cost each of them an allocation"
+)]
+enum Subject {
+    Narrow(LockedClock),
+    Whole(Box<TicketChange>),
+}
+
+impl Subject {
+    fn locked(&self) -> &LockedClock {
+        match self {
+            Self::Narrow(locked) => locked,
+            Self::Whole(change) => &change.locked,
+        }
+    }
+
+    fn locked_mut(&mut self) -> &mut LockedClock {
+        match self {
+            Self::Narrow(locked) => locked,
+            Self::Whole(change) => &mut change.locked,
+        }
+    }
+}
+
+/// A ticket that was looked at.
 struct Looked {
-    locked: LockedClock,
+    subject: Subject,
     before: Clock,
-    policy: Arc<InactivityPolicy>,
     advance: Advance,
 }
 
-/// What a batch writes besides the clocks.
-#[derive(Default)]
-struct Writes {
-    facts: Vec<TicketFacts>,
-    events: Vec<NewEvent>,
-    active_messages: Vec<ActiveMessage>,
-}
-
-/// What the stages beyond the alerts need to know of a ticket.
-struct Surroundings {
-    facts: TicketFacts,
-    settings: BotSettings,
-    recipient: Recipient,
+impl Looked {
+    /// Whether more of the ticket is needed than its narrow row.
+    fn goes_beyond_alerts(&self) -> bool {
+        self.advance
+            .stages()
+            .any(|fired| fired.stage >= Stage::Warning)
+    }
 }
 
 impl Firing {
@@ -112,7 +139,7 @@ impl Firing {
             .collect::<HashSet<_>>()
             .into_iter()
             .collect();
-        let locked = clocks::lock_batch(&mut transaction, &keys).await?;
+        let mut locked = clocks::lock_free(&mut transaction, &keys).await?;
         let now = match locked.iter().map(|row| row.now).max() {
             Some(now) => now,
             None => clocks::now(&mut transaction).await?,
@@ -132,8 +159,12 @@ impl Firing {
         };
 
         let wanted: HashSet<(TicketKey, i64)> = asked.iter().copied().collect();
-        let (looks, mut answers) = self.look(&mut transaction, locked, &wanted).await?;
-        answers.extend(self.take_effect(&mut transaction, looks).await?);
+        locked.retain(|row| wanted.contains(&(row.key, row.clock.generation())));
+        let subjects = with_holds_that_are_over(&mut transaction, locked).await?;
+        let policies = self.policies_of(&mut transaction, &subjects).await?;
+        let (looks, mut answers) = look_at(subjects, &policies);
+        let looks = widen(&mut transaction, looks).await?;
+        answers.extend(self.take_effect(&mut transaction, looks, &policies).await?);
         transaction.commit().await?;
         self.changes.announce();
 
@@ -147,46 +178,13 @@ impl Firing {
         Ok((handled, now))
     }
 
-    /// Applies the rules to the rows of the wanted generations.
-    async fn look(
+    async fn policies_of(
         &self,
         connection: &mut PgConnection,
-        locked: Vec<LockedClock>,
-        wanted: &HashSet<(TicketKey, i64)>,
-    ) -> Result<(Vec<Looked>, HashMap<(TicketKey, i64), Handled>), Error> {
-        let policy_key =
-            |row: &LockedClock| Some((row.key.tenant_id, row.clock.cycle()?.policy_version));
-        let policy_keys: Vec<_> = locked.iter().filter_map(policy_key).collect();
-        let policies = self.policies.policies(connection, &policy_keys).await?;
-        let none = Arc::new(InactivityPolicy::default());
-
-        let mut looks = Vec::with_capacity(locked.len());
-        let mut failed = HashMap::new();
-        for mut row in locked {
-            let asked = (row.key, row.clock.generation());
-            if !wanted.contains(&asked) {
-                continue;
-            }
-            let policy = match policy_key(&row) {
-                None => &none,
-                Some(key) => {
-                    let Some(policy) = policies.get(&key) else {
-                        failed.insert(asked, Handled::Failed("POLICY_UNREADABLE"));
-                        continue;
-                    };
-                    policy
-                }
-            };
-            let before = row.clock.clone();
-            let advance = advance(&mut row.clock, policy, row.now);
-            looks.push(Looked {
-                locked: row,
-                before,
-                policy: Arc::clone(policy),
-                advance,
-            });
-        }
-        Ok((looks, failed))
+        subjects: &[Subject],
+    ) -> Result<KnownPolicies, Error> {
+        let keys: Vec<PolicyKey> = subjects.iter().flat_map(policy_keys).collect();
+        self.policies.policies(connection, &keys).await
     }
 
     /// Writes what the looks changed, and makes the answers.
@@ -194,174 +192,297 @@ impl Firing {
         &self,
         connection: &mut PgConnection,
         mut looks: Vec<Looked>,
+        policies: &KnownPolicies,
     ) -> Result<HashMap<(TicketKey, i64), Handled>, Error> {
-        let beyond_alerts: Vec<TicketKey> = looks
+        let written_to: Vec<TicketKey> = looks
             .iter()
-            .filter(|look| {
-                look.advance
-                    .fired
-                    .iter()
-                    .any(|fired| fired.stage >= Stage::Warning)
-            })
-            .map(|look| look.locked.key)
+            .filter(|look| look.goes_beyond_alerts())
+            .map(|look| look.subject.locked().key)
             .collect();
-        let surroundings = surroundings(&mut *connection, &beyond_alerts).await?;
+        let recipients = recipients(&mut *connection, &written_to).await?;
 
-        let mut writes = Writes::default();
+        let mut new_events = Vec::new();
+        let mut active_messages = Vec::new();
         let mut answers = HashMap::with_capacity(looks.len());
         for look in &mut looks {
-            let messages_before = writes.active_messages.len();
-            let asked = (look.locked.key, look.before.generation());
-            writes.add(look, surroundings.get(&look.locked.key));
-            self.metrics.observe(&look.advance, look.locked.now);
+            let key = look.subject.locked().key;
+            let mut told = Told {
+                policies,
+                recipient: recipients.get(&key),
+                messages: Vec::new(),
+                events: Vec::new(),
+            };
+            told.tell(look);
+            self.metrics
+                .observe(&look.advance, look.subject.locked().now);
             let handled = Handled::Looked {
                 outcome: look.advance.outcome,
                 look_again_after_ms: look_again_after_ms(look),
-                active_messages: writes.active_messages[messages_before..].to_vec(),
+                active_messages: told.messages.clone(),
             };
-            answers.insert(asked, handled);
+            answers.insert((key, look.before.generation()), handled);
+            new_events.append(&mut told.events);
+            let asked_at = look.subject.locked().now;
+            active_messages.extend(told.messages.into_iter().map(|message| (message, asked_at)));
         }
 
         let changed: Vec<&LockedClock> = looks
             .iter()
-            .filter(|look| look.locked.clock != look.before)
-            .map(|look| &look.locked)
+            .filter(|look| look.subject.locked().clock != look.before)
+            .map(|look| look.subject.locked())
             .collect();
         if !changed.is_empty() {
             clocks::save(&mut *connection, &changed).await?;
         }
-        tickets::save(&mut *connection, &writes.facts.iter().collect::<Vec<_>>()).await?;
-        let messages: Vec<&ActiveMessage> = writes.active_messages.iter().collect();
-        active_messages::insert(&mut *connection, &messages).await?;
-        events::append(connection, &writes.events).await?;
+        let facts: Vec<_> = looks
+            .iter()
+            .filter_map(|look| match &look.subject {
+                Subject::Whole(change) => change.changed_facts(),
+                Subject::Narrow(_) => None,
+            })
+            .collect();
+        tickets::save(&mut *connection, &facts).await?;
+        active_messages::insert(&mut *connection, &active_messages).await?;
+        events::append(connection, &new_events.iter().collect::<Vec<_>>()).await?;
         Ok(answers)
     }
 }
 
-/// How long until the ticket must be looks at again, in the generation that was asked about. Whole milliseconds,
+/// The policies of the running cycles, and the one in force where a hold is over.
+fn policy_keys(subject: &Subject) -> Vec<PolicyKey> {
+    let locked = subject.locked();
+    let in_force = match subject {
+        Subject::Whole(change) => change.settings.policy_version,
+        Subject::Narrow(_) => None,
+    };
+    let versions = locked.clock.policy_versions().chain(in_force);
+    versions
+        .map(|version| (locked.key.tenant_id, version))
+        .collect()
+}
+
+/// Reads the rest of those tickets whose hold is over: what then begins depends on the policy in force.
+async fn with_holds_that_are_over(
+    connection: &mut PgConnection,
+    locked: Vec<LockedClock>,
+) -> Result<Vec<Subject>, Error> {
+    let (over, others): (Vec<_>, Vec<_>) = locked
+        .into_iter()
+        .partition(|row| row.clock.is_hold_over(row.now));
+    let mut subjects: Vec<Subject> = others.into_iter().map(Subject::Narrow).collect();
+    let whole = TicketChange::of_locked(connection, over).await?;
+    subjects.extend(
+        whole
+            .into_iter()
+            .map(|change| Subject::Whole(Box::new(change))),
+    );
+    Ok(subjects)
+}
+
+/// Applies the rules.
+fn look_at(
+    subjects: Vec<Subject>,
+    policies: &KnownPolicies,
+) -> (Vec<Looked>, HashMap<(TicketKey, i64), Handled>) {
+    let mut looks = Vec::with_capacity(subjects.len());
+    let mut failed = HashMap::new();
+    for mut subject in subjects {
+        let key = subject.locked().key;
+        let is_unreadable = policy_keys(&subject)
+            .iter()
+            .any(|key| !policies.contains_key(key));
+        if is_unreadable {
+            let asked = (key, subject.locked().clock.generation());
+            failed.insert(asked, Handled::Failed("POLICY_UNREADABLE"));
+            continue;
+        }
+        let policy = |version: i64| policies.get(&(key.tenant_id, version));
+        let in_force = match &subject {
+            Subject::Whole(change) => change.settings.policy_version.and_then(|version| {
+                let policy = Arc::clone(policy(version)?);
+                Some(PolicyInForce::new(version, policy, &change.facts.tags))
+            }),
+            Subject::Narrow(_) => None,
+        };
+        let locked = subject.locked_mut();
+        let before = locked.clock.clone();
+        let of_cycle = |cycle: Option<&plazo_domain::Cycle>| {
+            cycle
+                .and_then(|cycle| policy(cycle.policy_version))
+                .map(|policy| &**policy)
+        };
+        let needed = Policies {
+            cycle: of_cycle(before.cycle()),
+            agent_cycle: of_cycle(before.agent_cycle()),
+            in_force: in_force.as_ref().map(PolicyInForce::as_rules),
+        };
+        let advance = advance(&mut locked.clock, needed, locked.now);
+        looks.push(Looked {
+            subject,
+            before,
+            advance,
+        });
+    }
+    (looks, failed)
+}
+
+/// Reads the rest of those tickets in which more happened than alerts.
+async fn widen(connection: &mut PgConnection, looks: Vec<Looked>) -> Result<Vec<Looked>, Error> {
+    let mut wide = Vec::with_capacity(looks.len());
+    let mut narrow = HashMap::new();
+    let mut rows = Vec::new();
+    for look in looks {
+        match look.subject {
+            Subject::Narrow(ref locked) if look.goes_beyond_alerts() => {
+                rows.push(locked.clone());
+                narrow.insert(locked.key, (look.before, look.advance));
+            }
+            _ => wide.push(look),
+        }
+    }
+    for change in TicketChange::of_locked(connection, rows).await? {
+        if let Some((before, advance)) = narrow.remove(&change.locked.key) {
+            wide.push(Looked {
+                subject: Subject::Whole(Box::new(change)),
+                before,
+                advance,
+            });
+        }
+    }
+    Ok(wide)
+}
+
+/// How long until the ticket must be looked at again, in the generation that was asked about. Whole milliseconds,
 /// rounded up.
 fn look_again_after_ms(look: &Looked) -> Option<i64> {
+    let locked = look.subject.locked();
     // A new generation is armed by the relay.
-    if look.locked.clock.generation() != look.before.generation() {
+    if locked.clock.generation() != look.before.generation() {
         return None;
     }
-    let next_due_at = look.locked.clock.next_due_at()?;
-    let micros = next_due_at.as_microsecond() - look.locked.now.as_microsecond();
+    let next_due_at = locked.clock.next_due_at()?;
+    let micros = next_due_at.as_microsecond() - locked.now.as_microsecond();
     Some(micros.max(0).div_euclid(1_000) + i64::from(micros.max(0) % 1_000 != 0))
 }
 
-async fn surroundings(
+async fn recipients(
     connection: &mut PgConnection,
     keys: &[TicketKey],
-) -> Result<HashMap<TicketKey, Surroundings>, Error> {
+) -> Result<HashMap<TicketKey, Recipient>, Error> {
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let known = tickets::known(&mut *connection, keys).await?;
-    let mut recipients: HashMap<TicketKey, Recipient> = parties::recipients(connection, keys)
-        .await?
+    let recipients = parties::recipients(connection, keys).await?;
+    Ok(recipients
         .into_iter()
         .map(|recipient| (recipient.key, recipient))
-        .collect();
-    let joined = known.into_iter().filter_map(|known| {
-        let key = known.facts.key;
-        let recipient = recipients.remove(&key)?;
-        let around = Surroundings {
-            facts: known.facts,
-            settings: known.settings,
-            recipient,
-        };
-        Some((key, around))
-    });
-    Ok(joined.collect())
+        .collect())
 }
 
-impl Writes {
-    /// Adds the events, messages and facts that follow from a look. `surroundings` are there whenever a stage beyond
-    /// the alerts fired: a ticket always has its bot and contact.
-    fn add(&mut self, look: &mut Looked, surroundings: Option<&Surroundings>) {
-        let Some(cycle) = look.before.cycle().map(|cycle| cycle.number) else {
+/// The events and messages that follow from a look.
+struct Told<'a> {
+    policies: &'a KnownPolicies,
+    /// There whenever a stage beyond the alerts fired: a ticket always has a contact.
+    recipient: Option<&'a Recipient>,
+    messages: Vec<ActiveMessage>,
+    events: Vec<NewEvent>,
+}
+
+impl Told<'_> {
+    fn tell(&mut self, look: &mut Looked) {
+        for effect in look.advance.effects.clone() {
+            match effect {
+                Effect::HoldEnded { due_at, started } => {
+                    if let Subject::Whole(change) = &mut look.subject {
+                        change.record_hold_ended(SYSTEM, HoldEnd::Expired, Some(due_at), &started);
+                        self.events.append(&mut change.take_events());
+                    }
+                }
+                Effect::Stage(fired) => self.tell_stage(look, fired),
+                Effect::AutomationResumed { due_at } => {
+                    let payload = automation_resumed(AutomationResumeCause::TimeOver, Some(due_at));
+                    let event = look.subject.locked_mut().next_event(SYSTEM, payload);
+                    self.events.push(event);
+                }
+            }
+        }
+    }
+
+    fn tell_stage(&mut self, look: &mut Looked, fired: FiredStage) {
+        let payload = Payload::StageFired(StageFired {
+            cycle: fired.cycle,
+            stage: fired.stage.code().into(),
+            due_time: Some(to_proto(fired.due_at)),
+            alert: fired.alert.code().into(),
+            kind: fired.kind.code().into(),
+            policy_version: fired.policy_version,
+        });
+        let event = look.subject.locked_mut().next_event(SYSTEM, payload);
+        self.events.push(event);
+        let Subject::Whole(change) = &mut look.subject else {
             return;
         };
-        let alert = look.locked.clock.alert();
-        for fired in look.advance.fired.clone() {
-            let payload = Payload::StageFired(StageFired {
-                cycle,
-                stage: fired.stage.code().into(),
-                due_time: Some(to_proto(fired.due_at)),
-                alert: alert.code().into(),
-            });
-            self.events.push(look.locked.next_event(SYSTEM, payload));
-            let Some(around) = surroundings else { continue };
-            match fired.stage {
-                Stage::FirstAlert | Stage::SecondAlert => {}
-                Stage::Warning => self.ask_for(look, around, cycle, WARNING),
-                Stage::Close => self.close(look, around, cycle),
+        let policy_key = (change.locked.key.tenant_id, fired.policy_version);
+        let Some(policy) = self.policies.get(&policy_key).cloned() else {
+            return;
+        };
+        match fired.stage {
+            Stage::FirstAlert | Stage::SecondAlert => {}
+            Stage::Warning => self.ask_for(change, fired.cycle, &policy, WARNING),
+            Stage::Close => {
+                let ended = look.advance.closed.unwrap_or_default();
+                close(change, fired.cycle, &policy, ended);
+                self.events.append(&mut change.take_events());
+                self.ask_for(change, fired.cycle, &policy, CLOSING);
             }
         }
     }
 
     fn ask_for(
         &mut self,
-        look: &mut Looked,
-        around: &Surroundings,
+        change: &mut TicketChange,
         cycle: i32,
+        policy: &InactivityPolicy,
         purpose: messages::Purpose,
     ) {
-        let composed = compose(
-            purpose,
-            cycle,
-            &look.policy,
-            &around.recipient,
-            &around.settings,
-            &look.locked,
-        );
+        let composed = self.recipient.and_then(|recipient| {
+            compose(
+                purpose,
+                cycle,
+                policy,
+                recipient,
+                &change.settings,
+                &change.locked,
+            )
+        });
         if let Some(message) = composed {
             let payload = ActiveMessageRequested {
                 message: Some(message.clone()),
             };
-            let event = look
+            let event = change
                 .locked
                 .next_event(SYSTEM, Payload::ActiveMessageRequested(payload));
             self.events.push(event);
-            self.active_messages.push(message);
+            self.messages.push(message);
         }
     }
+}
 
-    fn close(&mut self, look: &mut Looked, around: &Surroundings, cycle: i32) {
-        let auto_close = look.policy.auto_close.clone();
-        let mut facts = around.facts.clone();
-        let closure = Closure {
-            closed_at: look.locked.now,
-            source: plazo_domain::CloseSource::CustomerInactivity,
-            author: SYSTEM,
-            note: auto_close.as_ref().and_then(|close| close.note.clone()),
-            exit_route: around.settings.exit_route.clone(),
-        };
-        facts
-            .tags
-            .extend(auto_close.into_iter().flat_map(|close| close.tags));
-        facts.tags.sort_unstable();
-        facts.tags.dedup();
-        facts.state = plazo_domain::TicketState::Closed;
-        let closed = TicketClosed {
-            closure: Some(closure_to_proto(&closure)),
-            cycle,
-            tags: facts.tags.clone(),
-        };
-        facts.closure = Some(closure);
-        self.events
-            .push(look.locked.next_event(SYSTEM, Payload::Closed(closed)));
-        if look.before.alert() != plazo_domain::Alert::None {
-            let cleared = AlertCleared {
-                previous_alert: look.before.alert().code().into(),
-            };
-            self.events.push(
-                look.locked
-                    .next_event(SYSTEM, Payload::AlertCleared(cleared)),
-            );
-        }
-        self.ask_for(look, around, cycle, CLOSING);
-        self.facts.push(facts);
-    }
+/// Closes a ticket by inactivity, with what the policy leaves in it.
+fn close(
+    change: &mut TicketChange,
+    cycle: i32,
+    policy: &InactivityPolicy,
+    ended: plazo_domain::Ended,
+) {
+    let auto_close = policy.auto_close.as_ref();
+    let closure = Closure {
+        closed_at: change.now(),
+        source: plazo_domain::CloseSource::CustomerInactivity,
+        author: SYSTEM,
+        note: auto_close.and_then(|close| close.note.clone()),
+        exit_route: change.settings.exit_route.clone(),
+    };
+    let tags = auto_close.map_or(&[] as &[String], |close| &close.tags);
+    change.close(closure, cycle, tags, ended);
 }

@@ -6,6 +6,7 @@
 //! back through [`firing`]; notification through [`reports`]. Other services read what happened from the [`feed`].
 
 pub mod app;
+pub mod applying;
 pub mod changes;
 pub mod config;
 pub mod contacts;

@@ -61,11 +61,12 @@ async fn purge_answers(pool: &PgPool, requests: &RequestsConfig) -> Result<(), E
     for _ in 0..PURGE_ROUNDS {
         let deleted = sqlx::query!(
             "DELETE FROM answered_requests
-             WHERE (tenant_id, request_id) IN (
-                 SELECT tenant_id, request_id FROM answered_requests
+             WHERE ctid = ANY (ARRAY(
+                 SELECT ctid FROM answered_requests
                  WHERE answered_at < statement_timestamp() - make_interval(hours => $1)
+                 ORDER BY answered_at
                  LIMIT $2
-             )",
+             ))",
             i32::try_from(requests.keep_hours).unwrap_or(i32::MAX),
             PURGE_BATCH
         )

@@ -107,7 +107,7 @@ impl FiringMetrics {
     }
 
     pub(crate) fn observe(&self, advance: &Advance, now: Timestamp) {
-        for fired in &advance.fired {
+        for fired in advance.stages() {
             let stage = match fired.stage {
                 Stage::FirstAlert => StageValue::FirstAlert,
                 Stage::SecondAlert => StageValue::SecondAlert,
@@ -167,6 +167,28 @@ impl RelayMetrics {
     }
 }
 
+/// Policies that are applied to open tickets.
+#[derive(Debug, Clone)]
+pub struct ApplyingMetrics {
+    /// Open tickets that a policy was applied to and that changed.
+    pub tickets: Counter,
+}
+
+impl ApplyingMetrics {
+    /// Registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            tickets: Counter::default(),
+        };
+        registry.register(
+            "policies_applied",
+            "Open tickets that a policy was applied to",
+            metrics.tickets.clone(),
+        );
+        metrics
+    }
+}
+
 /// The event feed and live watching.
 #[derive(Debug, Clone)]
 pub struct FeedMetrics {
@@ -174,8 +196,26 @@ pub struct FeedMetrics {
     pub streamed: Counter,
     /// Consumers and watchers that are connected.
     pub streams: Gauge,
+    /// Watchers that are connected.
+    pub watchers: Gauge,
+    /// Tickets that all watchers hold, counted for each.
+    pub watched_tickets: Gauge,
     /// Watchers that were cut off because they read too slowly.
     pub slow_watchers: Counter,
+    /// Watchers that were refused because there were too many.
+    pub refused_watchers: Counter,
+    /// Changed tickets that were read for watchers, however many watch.
+    pub watch_changes: Counter,
+    /// Changes that were sent to watchers, counted for each.
+    pub watch_updates: Counter,
+    /// Watchers that got a snapshot.
+    pub watch_snapshots: Counter,
+    /// Watchers that went on from a position.
+    pub watch_resumes: Counter,
+    /// For how long the hub has had changes that it could not tell; 0 when it is up to date.
+    pub watch_lag: SecondsGauge,
+    /// Age of the oldest event that readers can't see yet.
+    pub lag: SecondsGauge,
 }
 
 impl FeedMetrics {
@@ -184,8 +224,18 @@ impl FeedMetrics {
         let metrics = Self {
             streamed: Counter::default(),
             streams: Gauge::default(),
+            watchers: Gauge::default(),
+            watched_tickets: Gauge::default(),
             slow_watchers: Counter::default(),
+            refused_watchers: Counter::default(),
+            watch_changes: Counter::default(),
+            watch_updates: Counter::default(),
+            watch_snapshots: Counter::default(),
+            watch_resumes: Counter::default(),
+            watch_lag: SecondsGauge::default(),
+            lag: SecondsGauge::default(),
         };
+        metrics.register_watching(registry);
         registry.register(
             "feed_events",
             "Events sent to consumers",
@@ -197,10 +247,58 @@ impl FeedMetrics {
             metrics.streams.clone(),
         );
         registry.register(
-            "slow_watchers",
-            "Watchers cut off because they read too slowly",
-            metrics.slow_watchers.clone(),
+            "feed_lag_seconds",
+            "Age of the oldest event that waits for an older transaction to end",
+            metrics.lag.clone(),
         );
         metrics
+    }
+
+    fn register_watching(&self, registry: &mut Registry) {
+        registry.register("watchers", "Open live views", self.watchers.clone());
+        registry.register(
+            "watched_tickets",
+            "Tickets in live views, counted for each view",
+            self.watched_tickets.clone(),
+        );
+        for (name, help, counter) in [
+            (
+                "slow_watchers",
+                "Watchers cut off because they read too slowly",
+                &self.slow_watchers,
+            ),
+            (
+                "refused_watchers",
+                "Watchers refused because there were too many",
+                &self.refused_watchers,
+            ),
+            (
+                "watch_changes",
+                "Changed tickets read for watchers, once however many watch",
+                &self.watch_changes,
+            ),
+            (
+                "watch_updates",
+                "Changes sent to watchers, counted for each",
+                &self.watch_updates,
+            ),
+            (
+                "watch_snapshots",
+                "Watchers that got a snapshot",
+                &self.watch_snapshots,
+            ),
+            (
+                "watch_resumes",
+                "Watchers that went on from a position",
+                &self.watch_resumes,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register(
+            "watch_lag_seconds",
+            "How long watchers have been behind; 0 when they are not",
+            self.watch_lag.clone(),
+        );
     }
 }

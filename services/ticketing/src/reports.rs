@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
-use plazo_domain::InactivityPolicy;
+use plazo_domain::{InactivityPolicy, WarningReport};
 use plazo_proto::notification::v1::ActiveMessageState;
 use plazo_proto::ticketing::v1::ActiveMessageReported;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
@@ -13,9 +13,10 @@ use crate::changes::Changes;
 use crate::error::Error;
 use crate::firing::warned_cycle;
 use crate::instants::to_proto;
+use crate::store::active_messages::{self, KnownState};
 use crate::store::clocks::{self, LockedClock, TicketKey};
+use crate::store::events;
 use crate::store::settings::{PolicyCache, PolicyKey};
-use crate::store::{active_messages, events};
 use crate::tickets::SYSTEM;
 
 /// One report, well-formed.
@@ -49,7 +50,7 @@ pub enum Taken {
 const TICKETS_A_TRANSACTION: usize = 250;
 
 /// What is known of each message.
-type States = HashMap<(TicketKey, String), ActiveMessageState>;
+type States = HashMap<(TicketKey, String), KnownState>;
 
 /// Takes reports, and answers in the same order. Those of a transaction that failed were not taken.
 pub async fn take_all(
@@ -88,7 +89,7 @@ impl ReportBatch<'_> {
     /// while it holds another.
     async fn take_tickets(&mut self, keys: &[TicketKey]) -> Result<(), Error> {
         let mut transaction = self.changes.pool().begin().await?;
-        let locked = clocks::lock_batch(&mut transaction, keys).await?;
+        let locked = clocks::lock_free(&mut transaction, keys).await?;
         let together: HashSet<TicketKey> = locked.iter().map(|row| row.key).collect();
         self.take_locked(&mut transaction, locked).await?;
         transaction.commit().await?;
@@ -96,10 +97,8 @@ impl ReportBatch<'_> {
 
         for key in keys.iter().filter(|key| !together.contains(key)) {
             let mut transaction = self.changes.pool().begin().await?;
-            let Some(locked) = clocks::lock(&mut transaction, *key).await? else {
-                continue;
-            };
-            self.take_locked(&mut transaction, vec![locked]).await?;
+            let locked = clocks::lock(&mut transaction, &[*key]).await?;
+            self.take_locked(&mut transaction, locked).await?;
             transaction.commit().await?;
             self.changes.announce();
         }
@@ -130,15 +129,20 @@ impl ReportBatch<'_> {
                 let Some(known) = states.get_mut(&message) else {
                     continue;
                 };
-                let is_accepted = accept_warning(row, policy.map(|policy| &**policy), report);
-                let is_forward = rank(report.state) > rank(*known);
-                self.taken[place] = if is_forward || is_accepted {
+                let since = known.requested_at;
+                let is_news = report_warning(row, policy.map(|policy| &**policy), report, since);
+                let is_forward = is_forward(known, report);
+                self.taken[place] = if is_forward || is_news {
                     Taken::News
                 } else {
                     Taken::Known
                 };
                 if is_forward {
-                    *known = report.state;
+                    *known = KnownState {
+                        requested_at: known.requested_at,
+                        state: report.state,
+                        state_at: Some(report.state_at),
+                    };
                     moved.insert(message, (report.state, report.state_at));
                     new_events.push(row.next_event(SYSTEM, reported(report)));
                 }
@@ -151,7 +155,7 @@ impl ReportBatch<'_> {
             clocks::save(&mut *connection, &changed).await?;
         }
         active_messages::set_states(&mut *connection, &moved).await?;
-        events::append(connection, &new_events).await
+        events::append(connection, &new_events.iter().collect::<Vec<_>>()).await
     }
 
     async fn states(
@@ -183,30 +187,44 @@ fn reported(report: &Report) -> Payload {
     })
 }
 
-/// Tells the clock of an accepted warning of the running cycle, and whether that was news. A later state implies the
-/// acceptance, also when it overtook the report of it.
-fn accept_warning(
+/// Tells the clock what became of the warning of the running cycle, and whether that was news. A later state implies
+/// the acceptance, also when it overtook the report of it.
+fn report_warning(
     row: &mut LockedClock,
     policy: Option<&InactivityPolicy>,
     report: &Report,
+    requested_at: Timestamp,
 ) -> bool {
+    let kind = match report.state {
+        ActiveMessageState::Accepted | ActiveMessageState::Sent => WarningReport::Accepted,
+        ActiveMessageState::Delivered | ActiveMessageState::Read | ActiveMessageState::Failed => {
+            WarningReport::Settled
+        }
+        ActiveMessageState::Unspecified | ActiveMessageState::Cancelled => return false,
+    };
+    // Notification's clock may run behind: a warning that went out late must not look as if it had been on time.
+    let at = report.state_at.max(requested_at);
     let cycle = warned_cycle(report.key, &report.idempotency_key);
     match (cycle, policy) {
-        (Some(cycle), Some(policy)) if report.state != ActiveMessageState::Cancelled => row
-            .clock
-            .warning_accepted(cycle, report.state_at, row.now, policy),
+        (Some(cycle), Some(policy)) => row.clock.warning_reported(cycle, kind, at, row.now, policy),
         _ => false,
     }
 }
 
-/// States only move forward; the ends are equal. A failed message can be sent again, and then goes on from there.
+/// Whether a report tells of a later state than the known one. States only move forward. A message that was sent can
+/// still fail, and one that failed can be sent again: between these the instants decide.
+fn is_forward(known: &KnownState, report: &Report) -> bool {
+    let (before, after) = (rank(known.state), rank(report.state));
+    let is_later = || known.state != report.state && known.state_at < Some(report.state_at);
+    before < after || (before == after && is_later())
+}
+
 fn rank(state: ActiveMessageState) -> u8 {
     match state {
         ActiveMessageState::Unspecified => 0,
         ActiveMessageState::Accepted => 1,
-        ActiveMessageState::Failed | ActiveMessageState::Cancelled => 2,
-        ActiveMessageState::Sent => 3,
-        ActiveMessageState::Delivered => 4,
-        ActiveMessageState::Read => 5,
+        ActiveMessageState::Sent | ActiveMessageState::Failed | ActiveMessageState::Cancelled => 2,
+        ActiveMessageState::Delivered => 3,
+        ActiveMessageState::Read => 4,
     }
 }

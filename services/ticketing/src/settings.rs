@@ -1,11 +1,13 @@
-//! What people set: bots, their policies, queues and agents.
+//! What people set: bots, their policies, calendars, queues and agents.
 //!
 //! An actor who may use some bots only sees those bots, their queues and their agents, and nothing else
-//! exists for him.
+//! exists for him but the calendars of his tenant.
 
 pub mod agents;
 pub mod bots;
+pub mod calendars;
 pub mod policies;
+pub mod preview;
 pub mod queues;
 
 use plazo_service::{Actor, BotScope};

@@ -1,7 +1,7 @@
 //! Rows and SQL. Nothing here knows of gRPC, and nothing outside knows SQL.
 //!
 //! The functions take a connection; who changes a ticket holds the lock of its row in `ticket_clocks`
-//! ([`clocks::lock`], [`clocks::lock_batch`]) until its transaction ends.
+//! ([`clocks::lock`], [`clocks::lock_free`]) until its transaction ends.
 
 pub mod active_messages;
 pub mod clocks;
@@ -9,6 +9,7 @@ pub mod contacts;
 pub mod deadlines;
 pub mod events;
 pub mod messages;
+pub mod names;
 pub mod parties;
 pub mod settings;
 pub mod tickets;

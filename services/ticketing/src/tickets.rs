@@ -2,11 +2,19 @@
 //! `plazo_domain`, and writes row and events together.
 
 pub mod assign;
+pub mod automation;
+pub mod bulk;
 pub mod change;
 pub mod close;
+pub mod explain;
+pub mod hold;
 pub mod open;
 pub mod read;
 pub mod record;
+pub mod tags;
+pub mod told;
+pub mod transcript;
+pub mod transfer;
 pub mod view;
 
 use plazo_proto::common::v1::{Author, AuthorKind};

@@ -1,14 +1,16 @@
 //! The ledger sees what it is there to see.
 
+mod rules;
+
 use plazo_proto::common::v1::{Author, AuthorKind};
 use plazo_proto::notification::v1::{ActiveMessage, ActiveMessageState};
 use plazo_proto::ticketing::v1::{
-    ActiveMessageReported, ActiveMessageRequested, AlertCleared, Message, MessageKind,
-    MessageRecorded, StageFired, TicketClosed, TicketOpened,
+    ActiveMessageReported, ActiveMessageRequested, AlertCleared, CycleKind, CycleStart, Message,
+    MessageKind, MessageRecorded, StageFired, TicketClosed, TicketOpened,
 };
 
 use super::*;
-use crate::desk::Stages;
+use crate::desk::{Rules, Stages};
 use crate::truth::{MILLI_US, proto_timestamp};
 
 const TICKET: i64 = 1;
@@ -17,6 +19,8 @@ const STAGES: Stages = Stages {
     second_alert_s: 20,
     warning_and_close_s: Some((25, 30)),
 };
+/// The version of the policy.
+const VERSION: i64 = 3;
 /// Places of events in [`good_run`].
 const YELLOW: usize = 2;
 const WARNING_REQUEST: usize = 5;
@@ -28,6 +32,8 @@ fn fired(stage: Stage, due_s: i64, alert: i32) -> Payload {
         stage: stage.into(),
         due_time: Some(proto_timestamp(due_s * 1_000 * MILLI_US)),
         alert,
+        kind: CycleKind::CustomerSilent.into(),
+        policy_version: VERSION,
     })
 }
 
@@ -38,6 +44,15 @@ fn requested(purpose: &str) -> Payload {
             ..ActiveMessage::default()
         }),
     })
+}
+
+fn start(cycle: i32, kind: CycleKind, anchor_ms: i64) -> CycleStart {
+    CycleStart {
+        cycle,
+        kind: kind.into(),
+        anchor_time: Some(proto_timestamp(anchor_ms * MILLI_US)),
+        policy_version: VERSION,
+    }
 }
 
 /// The agent writes at 0, and the customer stays silent. Instants in milliseconds.
@@ -53,6 +68,7 @@ fn good_run() -> Vec<(i64, Payload)> {
     let recorded = MessageRecorded {
         message: Some(message),
         started_cycle: 1,
+        cycles: vec![start(1, CycleKind::CustomerSilent, 0)],
         ..MessageRecorded::default()
     };
     let reported = ActiveMessageReported {
@@ -77,7 +93,10 @@ fn good_run() -> Vec<(i64, Payload)> {
         (30_005, Payload::Closed(closed)),
         (
             30_005,
-            Payload::AlertCleared(AlertCleared { previous_alert: 2 }),
+            Payload::AlertCleared(AlertCleared {
+                previous_alert: 2,
+                previous_agent_alert: 0,
+            }),
         ),
         (30_005, requested("closing")),
     ]
@@ -85,8 +104,15 @@ fn good_run() -> Vec<(i64, Payload)> {
 
 /// What is wrong with a run of which everything was read at 40 s, and in which a second is late.
 fn violations(run: Vec<(i64, Payload)>) -> String {
+    let policies = BTreeMap::from([(VERSION, Rules::from(STAGES))]);
+    violations_under(&policies, run)
+}
+
+/// The same where these versions of the policy were set.
+fn violations_under(policies: &BTreeMap<i64, Rules>, run: Vec<(i64, Payload)>) -> String {
     let mut account = Account::default();
-    let mut walk = Walk::new(TICKET, STAGES, 1_000 * MILLI_US, &mut account);
+    let as_said = BTreeMap::new();
+    let mut walk = Walk::new(TICKET, policies, &as_said, 1_000 * MILLI_US, &mut account);
     for (seq, (at_ms, payload)) in (1..).zip(run) {
         walk.step(&Kept {
             seq,
@@ -96,7 +122,12 @@ fn violations(run: Vec<(i64, Payload)>) -> String {
         });
     }
     walk.end(40_000 * MILLI_US);
-    account.violations.join("\n")
+    let lines: Vec<_> = account
+        .violations()
+        .iter()
+        .map(|violation| violation.text.clone())
+        .collect();
+    lines.join("\n")
 }
 
 #[track_caller]

@@ -1,77 +1,123 @@
 //! One ticket's events, followed one by one.
 
+mod changes;
+mod cycle;
+mod stages;
+
+use std::collections::{BTreeMap, VecDeque};
+
 use plazo_proto::common::v1::AuthorKind;
-use plazo_proto::notification::v1::ActiveMessageState;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
-    ActiveMessageReported, ActiveMessageRequested, MessageKind, MessageRecorded, Stage, StageFired,
-    TicketClosed,
+    AlertCleared, CycleKind, CycleStart, HoldEnd, MessageKind, MessageRecorded, TicketClosed,
+    TicketReopened,
 };
 
-use crate::desk::Stages;
-use crate::ledger::{Account, Fired, Kept};
+use crate::desk::Rules;
+use crate::ledger::{Account, Kept, ViolationKind};
 use crate::traffic::Acknowledged;
-use crate::truth::{ceil_to_millis, us_of};
-
-const SECOND_US: i64 = 1_000_000;
-
-/// A running cycle as the events tell it.
-#[derive(Debug)]
-struct Cycle {
-    number: i32,
-    anchor_us: i64,
-    fired: Vec<Stage>,
-    warning_accepted_us: Option<i64>,
-}
+use crate::truth::us_of;
+use cycle::{Cycle, Turn};
 
 /// What the next event must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
-    Nothing,
     /// The warning's message is asked for.
     WarningRequest,
     /// The ticket is closed by inactivity.
     Close,
-    /// The alert is removed.
-    Clearing,
+    /// A hold ends for this reason.
+    HoldEnd(HoldEnd),
+    /// These alerts are removed, the agent's side last.
+    Clearing(i32, i32),
+    /// The automation resumes.
+    Resumption,
+    /// The automation is paused.
+    Pause,
+    /// The customer writes.
+    CustomerMessage,
+    /// An agent writes.
+    AgentMessage,
     /// The closing text is asked for.
     ClosingRequest,
 }
 
+/// The pause of the automation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    Running,
+    UntilCompleted,
+    /// At least until this instant; what extends a pause is no event.
+    Until(i64),
+}
+
 /// Follows one ticket.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are facts that don't exclude each other"
+)]
 pub(super) struct Walk<'a> {
     ticket_id: i64,
-    stages: Stages,
+    policies: &'a BTreeMap<i64, Rules>,
+    /// See [`Desk::started_under`](crate::desk::Desk::started_under).
+    started_under: &'a BTreeMap<i64, i64>,
     lateness_max_us: i64,
     account: &'a mut Account,
     seq: i64,
     is_open: bool,
+    is_unlinked: bool,
+    tags: Vec<String>,
+    tags_before_close: Vec<String>,
     alert: i32,
+    agent_alert: i32,
     last_cycle: i32,
+    /// About the customer.
     cycle: Option<Cycle>,
-    awaited: Awaited,
+    /// Of the agent's side.
+    agent_cycle: Option<Cycle>,
+    turn: Turn,
+    agent_has_written: bool,
+    /// When the hold ends by itself, while there is one.
+    hold_until_us: Option<i64>,
+    pause: Pause,
+    was_closed_by_clock: bool,
+    awaited: VecDeque<Awaited>,
     /// The cycle that was closed by inactivity and whose closing text is still to be asked for.
     closing: Option<i32>,
 }
 
 impl<'a> Walk<'a> {
+    /// `policies` by their versions.
     pub(super) fn new(
         ticket_id: i64,
-        stages: Stages,
+        policies: &'a BTreeMap<i64, Rules>,
+        started_under: &'a BTreeMap<i64, i64>,
         lateness_max_us: i64,
         account: &'a mut Account,
     ) -> Self {
+        account.tickets.insert(ticket_id);
         Self {
             ticket_id,
-            stages,
+            policies,
+            started_under,
             lateness_max_us,
             account,
             seq: 0,
             is_open: false,
+            is_unlinked: false,
+            tags: Vec::new(),
+            tags_before_close: Vec::new(),
             alert: 0,
+            agent_alert: 0,
             last_cycle: 0,
             cycle: None,
-            awaited: Awaited::Nothing,
+            agent_cycle: None,
+            turn: Turn::Nobody,
+            agent_has_written: false,
+            hold_until_us: None,
+            pause: Pause::Running,
+            was_closed_by_clock: false,
+            awaited: VecDeque::new(),
             closing: None,
         }
     }
@@ -83,316 +129,316 @@ impl<'a> Walk<'a> {
             format!("event {} stands where the next one belongs", event.seq)
         });
         self.seq = event.seq;
-        let awaited = std::mem::replace(&mut self.awaited, Awaited::Nothing);
-        self.expect(
-            awaited == Awaited::Nothing || is(awaited, &event.payload),
-            || format!("event {} is not {awaited:?}", event.seq),
-        );
+        let awaited = self.awaited.pop_front();
+        if let Some(awaited) = awaited
+            && !is(awaited, &event.payload)
+        {
+            self.violation(
+                ViolationKind::Wrong,
+                &format!("event {} is not {awaited:?}", event.seq),
+            );
+            self.awaited.clear();
+        }
+        let at_us = event.at_us;
         match &event.payload {
-            Payload::Opened(_) => {
+            Payload::Opened(opened) => {
                 self.expect(event.seq == 1, || "opened twice".to_owned());
                 self.is_open = true;
+                self.turn = Turn::Opened { at_us };
+                self.started(&opened.cycles, self.turn.cycles());
             }
-            Payload::Assigned(_) => self.is_open = true,
-            Payload::Reopened(_) => {
-                self.expect(!self.is_open, || "reopened while open".to_owned());
-                self.is_open = true;
+            Payload::Assigned(_) => self.expect_open("assigned"),
+            Payload::SetOpen(_) => self.expect_open("set open"),
+            Payload::Reopened(reopened) => self.reopened(reopened),
+            Payload::MessageRecorded(recorded) => self.wrote(recorded, awaited, at_us),
+            Payload::StageFired(fired) => self.fired(fired, at_us),
+            Payload::AlertCleared(cleared) => self.cleared(*cleared, awaited),
+            Payload::Closed(closed) => self.closed(closed, awaited, at_us),
+            Payload::Held(held) => self.held(held, at_us),
+            Payload::HoldEnded(ended) => self.hold_ended(ended, awaited, at_us),
+            Payload::Transferred(_) => {
+                self.expect_open("transferred");
+                self.all_ends(HoldEnd::Transferred, at_us);
             }
-            Payload::MessageRecorded(recorded) => self.wrote(recorded, event.at_us),
-            Payload::StageFired(fired) => self.fired(fired, event.at_us),
-            Payload::AlertCleared(cleared) => {
-                let shown = self.alert;
-                self.expect(cleared.previous_alert == shown && shown > 0, || {
-                    format!(
-                        "alert {} was cleared where {shown} showed",
-                        cleared.previous_alert
-                    )
-                });
-                self.alert = 0;
-                self.await_closing_text();
+            Payload::Unlinked(_) => {
+                let is_right = !self.is_open && !self.is_unlinked;
+                self.expect(is_right, || "unlinked while open or twice".to_owned());
+                self.is_unlinked = true;
             }
-            Payload::Closed(closed) => self.closed(closed, awaited, event.at_us),
+            Payload::TagsChanged(changed) => self.tagged(changed, at_us),
+            Payload::AutomationPaused(paused) => self.paused(*paused),
+            Payload::AutomationResumed(resumed) => self.resumed(*resumed, awaited, at_us),
+            Payload::PolicyApplied(applied) => self.applied(applied, at_us),
             Payload::ActiveMessageRequested(request) => self.requested(request, awaited),
-            Payload::ActiveMessageReported(report) => self.reported(report, event.at_us),
+            Payload::ActiveMessageReported(report) => self.reported(report, at_us),
         }
     }
 
     /// Sees that nothing is missing at the end.
     pub(super) fn end(mut self, until_us: i64) {
-        let awaited = self.awaited;
-        self.expect(awaited == Awaited::Nothing, || {
-            format!("{awaited:?} is missing")
-        });
+        for awaited in std::mem::take(&mut self.awaited) {
+            self.violation(ViolationKind::Lost, &format!("{awaited:?} is missing"));
+        }
         // What was due before the run was read must have happened, however short ago.
         self.lateness_max_us = 0;
-        self.cycle_ends(until_us, None);
+        self.cycles_end(until_us);
+        if let Some(hold_until_us) = self.hold_until_us {
+            let is_lost = hold_until_us < until_us;
+            self.expect_of(ViolationKind::Lost, !is_lost, || {
+                "the end of a hold is lost".to_owned()
+            });
+        }
     }
 
-    fn wrote(&mut self, recorded: &MessageRecorded, at_us: i64) {
+    fn wrote(&mut self, recorded: &MessageRecorded, awaited: Option<Awaited>, at_us: i64) {
         let message = recorded.message.clone().unwrap_or_default();
         let author = message.author.unwrap_or_default().kind();
-        let is_chat = message.kind() == MessageKind::Chat;
-        self.expect(self.is_open, || "written in while closed".to_owned());
+        let is_chat = matches!(message.kind(), MessageKind::Chat | MessageKind::Unspecified);
         self.account.messages.push(Acknowledged {
             ticket_id: self.ticket_id,
             message_id: message.message_id,
             text: message.text,
         });
+        let about_customer = |start: &&CycleStart| start.kind() != CycleKind::AgentSilent;
+        let first = recorded.cycles.iter().find(about_customer);
+        let number = first.map_or(0, |start| start.cycle);
+        self.expect(recorded.started_cycle == number, || {
+            let said = recorded.started_cycle;
+            format!("a message says that it started cycle {said}, not {number}")
+        });
         match author {
             AuthorKind::Agent if is_chat => {
-                let next = self.last_cycle + 1;
-                self.expect(recorded.started_cycle == next, || {
-                    format!(
-                        "a message started cycle {}, not {next}",
-                        recorded.started_cycle
-                    )
-                });
-                self.cycle_ends(at_us, None);
-                self.last_cycle = next;
-                self.cycle = Some(Cycle {
-                    number: next,
-                    anchor_us: at_us,
-                    fired: Vec::new(),
-                    warning_accepted_us: None,
-                });
+                self.expect_open("written in");
+                self.turn = Turn::Customer { last_us: at_us };
+                self.agent_has_written = true;
+                self.side_ends(CycleKind::AgentSilent, at_us);
+                let expected = if self.hold_until_us.is_none() {
+                    self.side_ends(CycleKind::CustomerSilent, at_us);
+                    self.turn.cycles()
+                } else {
+                    Vec::new()
+                };
+                self.started(&recorded.cycles, expected);
+                self.clear(false, true);
             }
-            AuthorKind::Customer => {
-                self.cycle_ends(at_us, None);
-                if self.alert > 0 {
-                    self.awaited = Awaited::Clearing;
-                }
+            AuthorKind::Customer if is_chat => {
+                self.expect_open("written in");
+                self.expect(self.hold_until_us.is_none(), || {
+                    "a customer's message did not end the hold".to_owned()
+                });
+                self.customer_wrote(&recorded.cycles, awaited, at_us);
             }
-            _ => {}
+            _ => self.started(&recorded.cycles, Vec::new()),
         }
     }
 
-    fn fired(&mut self, event: &StageFired, at_us: i64) {
-        let stage = event.stage();
-        let due_us = us_of(event.due_time.as_ref());
-        let Some(cycle) = &self.cycle else {
-            self.violation(&format!("{stage:?} fired without a cycle"));
-            return;
+    fn customer_wrote(&mut self, starts: &[CycleStart], awaited: Option<Awaited>, at_us: i64) {
+        let ended_a_hold = awaited == Some(Awaited::CustomerMessage);
+        let (since_us, is_first) = match self.turn {
+            Turn::Agent { since_us, .. } if !ended_a_hold => (since_us, false),
+            _ => (at_us, true),
         };
-        let (is_this, is_again) = (cycle.number == event.cycle, cycle.fired.contains(&stage));
-        let has_passed = is_alert(stage)
-            && cycle
-                .fired
-                .iter()
-                .any(|fired| is_alert(*fired) && *fired > stage);
-        let expected_us = self.due_us(cycle, stage);
-        self.expect(is_this, || {
-            format!("{stage:?} fired in cycle {}", event.cycle)
-        });
-        self.expect(!is_again, || format!("{stage:?} fired twice"));
-        self.expect(!has_passed, || {
-            format!("{stage:?} fired after a higher one")
-        });
-        self.expect(expected_us == Some(due_us), || {
-            format!("{stage:?} was due at {due_us}, not {expected_us:?}")
-        });
-        let late_us = at_us - due_us;
-        self.expect(late_us >= 0, || {
-            format!("{stage:?} was {} µs early", -late_us)
-        });
-        let late_max_us = self.lateness_max_us;
-        self.expect(late_us <= late_max_us, || {
-            format!("{stage:?} was {late_us} µs late")
-        });
-        self.account.fired.push(Fired {
-            ticket_id: self.ticket_id,
-            cycle: event.cycle,
-            stage,
-            due_us,
-            at_us,
-        });
-
-        self.passed_over(stage, at_us);
-        if let Some(cycle) = &mut self.cycle {
-            cycle.fired.push(stage);
-        }
-        match stage {
-            Stage::FirstAlert => self.alert = self.alert.max(1),
-            Stage::SecondAlert => self.alert = self.alert.max(2),
-            Stage::Warning => self.awaited = Awaited::WarningRequest,
-            Stage::Close => self.awaited = Awaited::Close,
-            Stage::Unspecified => {}
-        }
-        // A close takes the alert with it.
-        let shown = if stage == Stage::Close { 0 } else { self.alert };
-        self.expect(event.alert == shown, || {
-            format!("alert {} shows instead of {shown}", event.alert)
-        });
+        self.turn = Turn::Agent {
+            since_us,
+            last_us: at_us,
+        };
+        self.side_ends(CycleKind::CustomerWaits, at_us);
+        let mut expected = self.turn.cycles();
+        expected.retain(|(kind, _)| is_first || *kind != CycleKind::AgentSilent);
+        self.started(starts, expected);
+        self.clear(true, false);
     }
 
-    /// A lower stage may be missing when a higher one acts only if it was not long due.
-    fn passed_over(&mut self, higher: Stage, at_us: i64) {
-        let Some(cycle) = &self.cycle else { return };
-        let lower: Vec<(Stage, i64)> = [Stage::FirstAlert, Stage::SecondAlert, Stage::Warning]
-            .into_iter()
-            // The warning acts beside the alerts: neither passes over the other.
-            .filter(|stage| *stage < higher && (is_alert(*stage) == is_alert(higher) || higher == Stage::Close))
-            .filter(|stage| !cycle.fired.contains(stage))
-            .filter_map(|stage| Some((stage, self.due_us(cycle, stage)?)))
-            .collect();
-        for (stage, due_us) in lower {
-            let late_us = at_us - due_us;
-            let is_lost = late_us > self.lateness_max_us;
-            self.expect(!is_lost, || {
-                format!("{stage:?} was lost: {late_us} µs overdue")
+    /// Cycles began: these, and no others, with the next numbers. A policy may have nothing for a cycle.
+    fn started(&mut self, starts: &[CycleStart], mut expected: Vec<(CycleKind, i64)>) {
+        for start in starts {
+            let (kind, next) = (start.kind(), self.last_cycle + 1);
+            self.expect(start.cycle == next, || {
+                format!("cycle {} began, not {next}", start.cycle)
             });
-        }
-    }
-
-    /// The cycle ends; what was due before must have acted, or be no longer overdue than is allowed.
-    fn cycle_ends(&mut self, at_us: i64, acted: Option<Stage>) {
-        let Some(cycle) = self.cycle.take() else {
-            return;
-        };
-        if acted == Some(Stage::Close) {
-            return;
-        }
-        let highest = cycle
-            .fired
-            .iter()
-            .copied()
-            .filter(|stage| is_alert(*stage))
-            .max();
-        for stage in [
-            Stage::FirstAlert,
-            Stage::SecondAlert,
-            Stage::Warning,
-            Stage::Close,
-        ] {
-            let is_passed = is_alert(stage) && highest > Some(stage);
-            if is_passed || cycle.fired.contains(&stage) {
-                continue;
+            self.last_cycle = start.cycle;
+            let place = expected.iter().position(|(expected, _)| *expected == kind);
+            let anchor_us = us_of(start.anchor_time.as_ref());
+            match place.map(|place| expected.remove(place).1) {
+                Some(expected_us) => self.expect(anchor_us == expected_us, || {
+                    format!("{kind:?} counts from {anchor_us}, not {expected_us}")
+                }),
+                None => self.expect(false, || format!("a cycle of {kind:?} began for nothing")),
             }
-            let Some(due_us) = self.due_us(&cycle, stage) else {
+            let said = start.policy_version;
+            let version = *self.started_under.get(&said).unwrap_or(&said);
+            let Some(rules) = self.policies.get(&version).cloned() else {
+                self.expect(false, || format!("nobody set the policy {version}"));
                 continue;
             };
-            let late_us = at_us - due_us;
-            let is_lost = late_us > self.lateness_max_us;
-            self.expect(!is_lost, || {
-                format!(
-                    "{stage:?} of cycle {} is lost: {late_us} µs overdue",
-                    cycle.number
-                )
+            self.expect(rules.counts(kind, self.agent_has_written), || {
+                format!("the policy has nothing for {kind:?}")
+            });
+            let cycle = Cycle {
+                number: start.cycle,
+                kind,
+                anchor_us,
+                version,
+                fired: Vec::new(),
+                warning_accepted_us: None,
+                is_excluded: rules.excludes(&self.tags),
+                changed_us: anchor_us,
+                rules,
+            };
+            *self.side(kind) = Some(cycle);
+        }
+        for (kind, _) in expected {
+            let agent_has_written = self.agent_has_written;
+            let mut policies = self.policies.values();
+            let must = policies.all(|rules| rules.counts(kind, agent_has_written));
+            self.expect_of(ViolationKind::Lost, !must, || {
+                format!("no cycle of {kind:?} began")
             });
         }
     }
 
-    fn closed(&mut self, closed: &TicketClosed, awaited: Awaited, at_us: i64) {
-        self.expect(self.is_open, || "closed twice".to_owned());
+    fn closed(&mut self, closed: &TicketClosed, awaited: Option<Awaited>, at_us: i64) {
+        self.expect_of(ViolationKind::Twice, self.is_open, || {
+            "closed twice".to_owned()
+        });
         self.is_open = false;
-        let by_clock = awaited == Awaited::Close;
+        let by_clock = awaited == Some(Awaited::Close);
         self.expect(by_clock == (closed.cycle > 0), || {
             "a close by inactivity and its stage don't belong together".to_owned()
         });
+        self.was_closed_by_clock = by_clock;
+        if !by_clock {
+            let by_people = &mut self.account.closes_by_people;
+            *by_people.entry(self.ticket_id).or_default() += 1;
+        }
         if by_clock {
-            let running = self.cycle.as_ref().map(|cycle| cycle.number);
+            let running = self.cycle.take().map(|cycle| cycle.number);
             self.expect(running == Some(closed.cycle), || {
                 format!("cycle {} closed while {running:?} ran", closed.cycle)
             });
             self.account.inactivity_closes += 1;
             self.closing = Some(closed.cycle);
-            self.cycle_ends(at_us, Some(Stage::Close));
-        } else {
-            self.cycle_ends(at_us, None);
         }
-        if self.alert > 0 {
-            self.awaited = Awaited::Clearing;
-        } else {
-            self.await_closing_text();
+        self.tags_before_close = std::mem::replace(&mut self.tags, closed.tags.clone());
+        self.all_ends(HoldEnd::Closed, at_us);
+        if self.pause != Pause::Running {
+            self.awaited.push_back(Awaited::Resumption);
         }
-    }
-
-    fn await_closing_text(&mut self) {
-        if self.closing.is_some() {
-            self.awaited = Awaited::ClosingRequest;
+        if by_clock {
+            self.awaited.push_back(Awaited::ClosingRequest);
         }
     }
 
-    fn requested(&mut self, request: &ActiveMessageRequested, awaited: Awaited) {
-        let message = request.message.clone().unwrap_or_default();
-        let purpose = match awaited {
-            Awaited::WarningRequest => self.cycle.as_ref().map(|cycle| (cycle.number, "warning")),
-            Awaited::ClosingRequest => self.closing.take().map(|cycle| (cycle, "closing")),
-            _ => None,
-        };
-        let expected =
-            purpose.map(|(cycle, name)| format!("ticket/{}/cycle/{cycle}/{name}", self.ticket_id));
-        let key = message.idempotency_key;
-        self.expect(expected.as_ref() == Some(&key), || {
-            format!("message {key} was asked for, not {expected:?}")
-        });
-        let is_new = self.account.requested.insert(key.clone());
-        self.expect(is_new, || format!("message {key} was asked for twice"));
-    }
-
-    fn reported(&mut self, report: &ActiveMessageReported, at_us: i64) {
-        let key = &report.idempotency_key;
-        let is_known = self.account.requested.contains(key);
-        self.expect(is_known, || {
-            format!("{key} was reported before it was asked for")
-        });
-        if report.state() == ActiveMessageState::Cancelled {
-            return;
-        }
-        let ticket_id = self.ticket_id;
-        let Some((warning_s, _)) = self.stages.warning_and_close_s else {
-            return;
-        };
-        let Some(cycle) = &mut self.cycle else { return };
-        if *key == format!("ticket/{ticket_id}/cycle/{}/warning", cycle.number) {
-            let warning_due_us = ceil_to_millis(cycle.anchor_us) + i64::from(warning_s) * SECOND_US;
-            let accepted_us = us_of(report.state_time.as_ref())
-                .min(at_us)
-                .max(warning_due_us);
-            cycle.warning_accepted_us.get_or_insert(accepted_us);
-        }
-    }
-
-    /// When a stage of the cycle is due; none for a close whose warning is not accepted, and for a stage that the
-    /// policy lacks. A warning that was accepted more than a second late moves the close.
-    fn due_us(&self, cycle: &Cycle, stage: Stage) -> Option<i64> {
-        let after = |seconds: i32| ceil_to_millis(cycle.anchor_us) + i64::from(seconds) * SECOND_US;
-        match stage {
-            Stage::Unspecified => None,
-            Stage::FirstAlert => Some(after(self.stages.first_alert_s)),
-            Stage::SecondAlert => Some(after(self.stages.second_alert_s)),
-            Stage::Warning => Some(after(self.stages.warning_and_close_s?.0)),
-            Stage::Close => {
-                let (warning_s, close_s) = self.stages.warning_and_close_s?;
-                let accepted_us = cycle.warning_accepted_us?;
-                let is_on_time = accepted_us <= after(warning_s) + SECOND_US;
-                let gap_us = i64::from(close_s - warning_s) * SECOND_US;
-                let moved_us = accepted_us + if is_on_time { 0 } else { gap_us };
-                Some(after(close_s).max(ceil_to_millis(moved_us)))
+    /// A superseded close is followed by the customer's message, and leaves no tags.
+    fn reopened(&mut self, reopened: &TicketReopened) {
+        self.expect(!self.is_open, || "reopened while open".to_owned());
+        self.is_open = true;
+        self.is_unlinked = false;
+        if reopened.supersedes_close {
+            self.account.superseded_closes += 1;
+            let was_closed_by_clock = std::mem::take(&mut self.was_closed_by_clock);
+            self.expect(was_closed_by_clock, || {
+                "a close was superseded that is not the clock's".to_owned()
+            });
+            let are_before = reopened.tags == self.tags_before_close;
+            self.expect(are_before, || {
+                "a superseded close left other tags behind".to_owned()
+            });
+            if self.pause == Pause::Running {
+                self.awaited.push_back(Awaited::Pause);
             }
+            self.awaited.push_back(Awaited::CustomerMessage);
         }
+        self.tags.clone_from(&reopened.tags);
+    }
+
+    /// A close or a transfer ends everything but the automation's pause.
+    fn all_ends(&mut self, cause: HoldEnd, at_us: i64) {
+        self.cycles_end(at_us);
+        self.turn = Turn::Nobody;
+        if self.hold_until_us.is_some() {
+            self.awaited.push_back(Awaited::HoldEnd(cause));
+        }
+        self.clear(true, true);
+    }
+
+    /// The alerts of these sides go, which the next event tells.
+    fn clear(&mut self, of_customer: bool, of_agent: bool) {
+        let mut take = |alert: fn(&mut Self) -> &mut i32, is_taken: bool| {
+            let alert = alert(self);
+            if is_taken { std::mem::take(alert) } else { 0 }
+        };
+        let alert = take(|walk| &mut walk.alert, of_customer);
+        let agent_alert = take(|walk| &mut walk.agent_alert, of_agent);
+        if alert > 0 || agent_alert > 0 {
+            self.awaited
+                .push_back(Awaited::Clearing(alert, agent_alert));
+        }
+    }
+
+    fn cleared(&mut self, cleared: AlertCleared, awaited: Option<Awaited>) {
+        let went = (cleared.previous_alert, cleared.previous_agent_alert);
+        let expected = Some(Awaited::Clearing(went.0, went.1));
+        self.expect(awaited == expected, || {
+            format!("alerts {went:?} were cleared where {awaited:?} was due")
+        });
+    }
+
+    /// The place of the cycle of a kind.
+    fn side(&mut self, kind: CycleKind) -> &mut Option<Cycle> {
+        match kind {
+            CycleKind::AgentSilent => &mut self.agent_cycle,
+            _ => &mut self.cycle,
+        }
+    }
+
+    fn expect_open(&mut self, what: &str) {
+        self.expect(self.is_open, || format!("{what} while closed"));
+    }
+
+    fn expect_on_time(&mut self, what: &str, due_us: i64, at_us: i64) {
+        let late_us = at_us - due_us;
+        self.expect_of(ViolationKind::Early, late_us >= 0, || {
+            format!("{what} was {} µs early", -late_us)
+        });
+        let is_late = late_us > self.lateness_max_us;
+        self.expect_of(ViolationKind::Late, !is_late, || {
+            format!("{what} was {late_us} µs late")
+        });
     }
 
     fn expect(&mut self, holds: bool, violation: impl FnOnce() -> String) {
+        self.expect_of(ViolationKind::Wrong, holds, violation);
+    }
+
+    fn expect_of(&mut self, kind: ViolationKind, holds: bool, violation: impl FnOnce() -> String) {
         if !holds {
-            self.violation(&violation());
+            self.violation(kind, &violation());
         }
     }
 
-    fn violation(&mut self, text: &str) {
+    fn violation(&mut self, kind: ViolationKind, text: &str) {
         let line = format!("ticket {} at event {}: {text}", self.ticket_id, self.seq);
-        self.account.violations.push(line);
+        self.account.violate(kind, line);
     }
 }
 
-fn is_alert(stage: Stage) -> bool {
-    matches!(stage, Stage::FirstAlert | Stage::SecondAlert)
-}
-
 fn is(awaited: Awaited, payload: &Payload) -> bool {
+    let is_chat_of = |author: AuthorKind| match payload {
+        Payload::MessageRecorded(recorded) => recorded.message.as_ref().is_some_and(|message| {
+            message.author.is_some_and(|by| by.kind() == author)
+                && matches!(message.kind(), MessageKind::Chat | MessageKind::Unspecified)
+        }),
+        _ => false,
+    };
     match awaited {
-        Awaited::Nothing => false,
         Awaited::Close => matches!(payload, Payload::Closed(_)),
-        Awaited::Clearing => matches!(payload, Payload::AlertCleared(_)),
+        Awaited::HoldEnd(_) => matches!(payload, Payload::HoldEnded(_)),
+        Awaited::Clearing(..) => matches!(payload, Payload::AlertCleared(_)),
+        Awaited::Resumption => matches!(payload, Payload::AutomationResumed(_)),
+        Awaited::Pause => matches!(payload, Payload::AutomationPaused(_)),
+        Awaited::CustomerMessage => is_chat_of(AuthorKind::Customer),
+        Awaited::AgentMessage => is_chat_of(AuthorKind::Agent),
         Awaited::WarningRequest | Awaited::ClosingRequest => {
             matches!(payload, Payload::ActiveMessageRequested(_))
         }

@@ -1,7 +1,9 @@
 //! Which settings are refused, and in which words.
 
+use jiff::civil::Weekday;
 use plazo_domain::{
-    ClosingNote, InactivityPolicy, TimeUnit, TimeValue, Violation, Warning, check_note, check_tags,
+    Alerts, Calendar, CalendarSpec, ClosingNote, CycleKind, InactivityPolicy, OpenInterval,
+    TimeUnit, TimeValue, Violation, Warning, WeeklyInterval, check_note, check_tags,
 };
 use proptest::prelude::*;
 
@@ -289,4 +291,170 @@ fn all_violations_are_told_at_once() {
             ),
         ]
     );
+}
+
+fn tags(tags: &[&str]) -> Vec<String> {
+    tags.iter().map(|tag| (*tag).to_owned()).collect()
+}
+
+#[test]
+fn exclude_tags_are_tags_that_the_close_does_not_add() {
+    for (excluded, expected) in [
+        (tags(&["vip", "vip"]), "policy.auto_close.exclude_tags[1]"),
+        (tags(&["vip", ""]), "policy.auto_close.exclude_tags[1]"),
+        (tags(&["a\tb"]), "policy.auto_close.exclude_tags[0]"),
+        (
+            tags(&[&"ñ".repeat(65)]),
+            "policy.auto_close.exclude_tags[0]",
+        ),
+        (
+            (0..21).map(|n| n.to_string()).collect(),
+            "policy.auto_close.exclude_tags",
+        ),
+    ] {
+        let refused = refused(|policy| auto_close(policy).exclude_tags = excluded);
+        assert_eq!(refused, [expected]);
+    }
+    // A ticket that is closed with such a tag could never be closed again.
+    assert_eq!(
+        refused(|policy| {
+            auto_close(policy).tags = tags(&["inactive", "vip"]);
+            auto_close(policy).exclude_tags = tags(&["vip"]);
+        }),
+        ["policy.auto_close.tags[1]"]
+    );
+    assert_eq!(
+        refused(|policy| {
+            auto_close(policy).tags = tags(&["inactive"]);
+            auto_close(policy).exclude_tags = tags(&["vip"]);
+        }),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn tickets_with_an_excluded_tag_are_excluded() {
+    let mut policy = EXAMPLE.policy();
+    assert!(!policy.excludes(&tags(&["vip"])));
+    auto_close(&mut policy).exclude_tags = tags(&["vip", "legal"]);
+    assert!(policy.excludes(&tags(&["new", "legal"])));
+    assert!(!policy.excludes(&tags(&["new", "VIP"])));
+    assert!(!policy.excludes(&[]));
+}
+
+#[test]
+fn a_close_that_needs_the_delivery_needs_the_warning() {
+    let needs_delivery =
+        |policy: &mut InactivityPolicy| auto_close(policy).max_delivery_wait = Some(seconds(60));
+    assert_eq!(refused(needs_delivery), Vec::<String>::new());
+    assert_eq!(
+        refused(|policy| {
+            needs_delivery(policy);
+            policy.warning = None;
+        }),
+        ["policy.auto_close.close_needs_delivery"]
+    );
+}
+
+#[test]
+fn the_alerts_of_the_agents_side_must_be_in_order() {
+    let refused_for = |first, second| {
+        refused(|policy| {
+            policy.agent_alerts = Some(Alerts {
+                first: seconds(first),
+                second: seconds(second),
+            });
+        })
+    };
+    assert_eq!(refused_for(10, 11), Vec::<String>::new());
+    assert_eq!(
+        refused_for(10, 90),
+        Vec::<String>::new(),
+        "the close is not theirs"
+    );
+    assert_eq!(refused_for(10, 10), ["policy.agent_alerts.first_alert"]);
+    assert_eq!(refused_for(60, 10), ["policy.agent_alerts.first_alert"]);
+}
+
+#[test]
+fn days_are_refused_in_business_time() {
+    let calendar = || {
+        let spec = CalendarSpec {
+            time_zone: "America/Sao_Paulo".to_owned(),
+            week: vec![WeeklyInterval {
+                weekday: Weekday::Monday,
+                open: OpenInterval {
+                    start_minute: 540,
+                    end_minute: 1_080,
+                },
+            }],
+            exceptions: Vec::new(),
+        };
+        Some(Calendar::new(spec).expect("a valid calendar"))
+    };
+    let days = |value| TimeValue::new(value, TimeUnit::Day).expect("a valid time");
+    let alerts = Some(Alerts {
+        first: days(1),
+        second: days(2),
+    });
+    let in_days = |policy: &mut InactivityPolicy| {
+        policy.alerts = alerts;
+        policy.agent_alerts = alerts;
+        auto_close(policy).after = days(4);
+        auto_close(policy).max_delivery_wait = Some(days(1));
+        warning(policy).after = days(3);
+    };
+    assert_eq!(refused(in_days), Vec::<String>::new());
+    assert_eq!(
+        refused(|policy| policy.calendar = calendar()),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        refused(|policy| {
+            in_days(policy);
+            policy.calendar = calendar();
+        }),
+        [
+            "policy.alerts.first_alert",
+            "policy.alerts.second_alert",
+            "policy.auto_close.close_after",
+            "policy.warning.warn_after",
+            "policy.agent_alerts.first_alert",
+            "policy.agent_alerts.second_alert",
+        ],
+        "the wait for a delivery is wall-clock time"
+    );
+    // Longer than a day, but not set in days.
+    assert_eq!(
+        refused(|policy| {
+            policy.calendar = calendar();
+            auto_close(policy).after = TimeValue::new(48, TimeUnit::Hour).expect("a valid time");
+        }),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn what_a_policy_counts() {
+    let full = EXAMPLE.policy();
+    let nothing = InactivityPolicy::default();
+    for kind in [
+        CycleKind::CustomerSilent,
+        CycleKind::CustomerWaits,
+        CycleKind::AgentSilent,
+    ] {
+        for has_written in [false, true] {
+            assert!(!nothing.counts(kind, has_written));
+            let expected = kind == CycleKind::CustomerSilent;
+            assert_eq!(full.counts(kind, has_written), expected, "{kind:?}");
+        }
+    }
+    let mut options = EXAMPLE.policy();
+    auto_close(&mut options).only_after_first_agent_message = false;
+    assert!(options.counts(CycleKind::CustomerWaits, false));
+    assert!(!options.counts(CycleKind::CustomerWaits, true));
+    auto_close(&mut options).close_while_customer_waits = true;
+    auto_close(&mut options).only_after_first_agent_message = true;
+    assert!(!options.counts(CycleKind::CustomerWaits, false));
+    assert!(options.counts(CycleKind::CustomerWaits, true));
 }

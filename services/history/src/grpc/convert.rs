@@ -20,6 +20,7 @@ pub(super) fn ticket_history(ticket: Ticket) -> TicketHistory {
         agent_message_count: ticket.agent_message_count,
         reopen_count: ticket.reopen_count,
         ticket_seq: ticket.ticket_seq,
+        unlinked: ticket.is_unlinked,
     }
 }
 

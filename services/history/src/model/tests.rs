@@ -1,6 +1,8 @@
 use plazo_proto::notification::v1::ActiveMessage;
 use plazo_proto::ticketing::v1::{
-    ActiveMessageRequested, ClosingNote, StageFired, TicketAssigned, TicketReopened,
+    ActiveMessageRequested, AutomationPaused, AutomationResumed, ClosingNote, HoldEnded,
+    PolicyApplied, StageFired, TagsChanged, TicketAssigned, TicketHeld, TicketReopened,
+    TicketSetOpen, TicketTransferred, TicketUnlinked,
 };
 
 use super::*;
@@ -54,7 +56,7 @@ fn written(author: Author, kind: MessageKind, state: TicketState) -> Payload {
     Payload::MessageRecorded(MessageRecorded {
         message,
         state: state.into(),
-        started_cycle: 0,
+        ..MessageRecorded::default()
     })
 }
 
@@ -100,7 +102,7 @@ fn a_close_keeps_the_closure_and_an_opening_drops_it() {
 
     let reopened = Payload::Reopened(TicketReopened {
         state: TicketState::Waiting.into(),
-        agent_id: 0,
+        ..TicketReopened::default()
     });
     let (ticket, _) = play([opened(), closed(), reopened]);
     assert_eq!(
@@ -120,6 +122,7 @@ fn a_reopening_counts_once_whichever_events_tell_of_it() {
         Payload::Reopened(TicketReopened {
             state: TicketState::Open.into(),
             agent_id: 12,
+            ..TicketReopened::default()
         })
     };
     let message = || written(CUSTOMER, MessageKind::Chat, TicketState::Open);
@@ -143,6 +146,131 @@ fn a_reopening_counts_once_whichever_events_tell_of_it() {
 }
 
 #[test]
+fn a_superseded_close_leaves_no_trace() {
+    let Payload::Closed(by_inactivity) = closed() else {
+        unreachable!("it is a close")
+    };
+    let by_inactivity = Payload::Closed(TicketClosed {
+        unassigned_agent_id: 12,
+        ..by_inactivity
+    });
+    for agent_id in [0, 12] {
+        let reopened = Payload::Reopened(TicketReopened {
+            state: TicketState::Waiting.into(),
+            agent_id,
+            supersedes_close: true,
+            tags: vec!["before".to_owned()],
+        });
+        let payloads = [
+            opened(),
+            by_inactivity.clone(),
+            reopened,
+            written(CUSTOMER, MessageKind::Chat, TicketState::Waiting),
+        ];
+        let (ticket, _) = play(payloads);
+        assert_eq!(ticket.state, TicketState::Waiting as i32);
+        assert_eq!((ticket.closure, ticket.reopen_count), (None, 0));
+        assert_eq!(ticket.agent_id, agent_id, "as it was before the close");
+        assert_eq!(ticket.tags, ["before"]);
+    }
+}
+
+#[test]
+fn the_agent_whom_a_close_takes_away_stays_in_the_history() {
+    let unassigns = |agent_id: i64| {
+        let Payload::Closed(closed) = closed() else {
+            unreachable!("it is a close")
+        };
+        Payload::Closed(TicketClosed {
+            unassigned_agent_id: agent_id,
+            ..closed
+        })
+    };
+    for (agent_id, expected) in [(0, 12), (12, 12), (9, 9)] {
+        let (ticket, _) = play([opened(), unassigns(agent_id)]);
+        assert_eq!(ticket.agent_id, expected);
+    }
+}
+
+#[test]
+fn a_transfer_leaves_the_ticket_waiting_in_its_queue_without_an_agent() {
+    let transferred = Payload::Transferred(TicketTransferred {
+        queue_id: 8,
+        previous_queue_id: 2,
+        previous_agent_id: 12,
+    });
+    let (ticket, entries) = play([opened(), transferred]);
+    assert_eq!(
+        (ticket.state, ticket.queue_id, ticket.agent_id),
+        (TicketState::Waiting as i32, 8, 0)
+    );
+    assert_eq!(entries, []);
+}
+
+#[test]
+fn an_unlinked_ticket_stays_until_something_opens_it() {
+    let unlinked = || Payload::Unlinked(TicketUnlinked {});
+    let (ticket, _) = play([opened(), closed(), unlinked()]);
+    assert!(ticket.is_unlinked && ticket.closure.is_some());
+
+    let reopened = Payload::Reopened(TicketReopened {
+        state: TicketState::Open.into(),
+        ..TicketReopened::default()
+    });
+    let (ticket, _) = play([opened(), closed(), unlinked(), reopened]);
+    assert!(!ticket.is_unlinked);
+    assert_eq!(ticket.reopen_count, 1);
+
+    let (known, _) = apply(None, event(1, opened())).expect("it fits");
+    let refusal = apply(Some(known), event(2, unlinked())).expect_err("it is open");
+    assert!(matches!(refusal, Refusal::Malformed { .. }), "{refusal}");
+}
+
+#[test]
+fn set_open_opens_and_assigns_nobody() {
+    let transferred = Payload::Transferred(TicketTransferred::default());
+    let set_open = || Payload::SetOpen(TicketSetOpen {});
+    let (ticket, _) = play([opened(), transferred, set_open()]);
+    assert_eq!(
+        (ticket.state, ticket.agent_id),
+        (TicketState::Open as i32, 0)
+    );
+    let (ticket, _) = play([opened(), closed(), set_open()]);
+    assert_eq!((ticket.closure, ticket.reopen_count), (None, 1));
+}
+
+#[test]
+fn changed_tags_replace_those_before() {
+    let changed = Payload::TagsChanged(TagsChanged {
+        added: vec!["late".to_owned()],
+        removed: vec!["vip".to_owned()],
+        tags: vec!["big".to_owned(), "late".to_owned()],
+    });
+    let (ticket, _) = play([opened(), closed(), changed]);
+    assert_eq!(ticket.tags, ["big", "late"]);
+    assert!(ticket.closure.is_some(), "a closed ticket stays closed");
+}
+
+#[test]
+fn what_clocks_do_counts_and_changes_nothing_else() {
+    let (known, _) = apply(None, event(1, opened())).expect("it fits");
+    for payload in [
+        Payload::Held(TicketHeld::default()),
+        Payload::HoldEnded(HoldEnded::default()),
+        Payload::AutomationPaused(AutomationPaused::default()),
+        Payload::AutomationResumed(AutomationResumed::default()),
+        Payload::PolicyApplied(PolicyApplied::default()),
+    ] {
+        let (after, entry) = apply(Some(known.clone()), event(2, payload)).expect("it fits");
+        let expected = Ticket {
+            ticket_seq: 2,
+            ..known.clone()
+        };
+        assert_eq!((after, entry), (expected, None));
+    }
+}
+
+#[test]
 fn a_message_in_a_closed_ticket_that_stays_closed_reopens_nothing() {
     let bot = Author {
         kind: AuthorKind::Bot as i32,
@@ -162,12 +290,13 @@ fn a_message_in_a_closed_ticket_that_stays_closed_reopens_nothing() {
 }
 
 #[test]
-fn chat_of_both_sides_is_counted_and_notes_are_not() {
+fn chat_of_both_sides_is_counted_and_notes_and_comments_are_not() {
     let (ticket, entries) = play([
         opened(),
         written(CUSTOMER, MessageKind::Chat, TicketState::Open),
         written(AGENT, MessageKind::Chat, TicketState::Open),
         written(AGENT, MessageKind::Note, TicketState::Open),
+        written(AGENT, MessageKind::Comment, TicketState::Open),
         written(CUSTOMER, MessageKind::Unspecified, TicketState::Open),
         written(Author::default(), MessageKind::Chat, TicketState::Open),
     ]);
@@ -177,7 +306,12 @@ fn chat_of_both_sides_is_counted_and_notes_are_not() {
     );
     let kinds: Vec<_> = entries.iter().map(|entry| entry.kind).collect();
     let (chat, note) = (ConversationEntryKind::Chat, ConversationEntryKind::Note);
-    assert_eq!(kinds, [chat, chat, note, chat, chat]);
+    let comment = ConversationEntryKind::Comment;
+    assert_eq!(kinds, [chat, chat, note, comment, chat, chat]);
+    assert_eq!(
+        entries[3].clone().into_message().kind(),
+        MessageKind::Comment
+    );
 }
 
 #[test]

@@ -189,6 +189,7 @@ async fn save_tickets(
         &column!(closures, closure => closure.map(|c| c.exit_route.clone())) as _,
         &column!(closures, closure => closure.and_then(|c| c.note.clone()).map(|note| note.0)) as _,
         &column!(closures, closure => closure.and_then(|c| c.note.clone()).map(|note| note.1)) as _,
+        &column!(t, ticket => ticket.is_unlinked),
         &column!(t, ticket => ticket.ticket_seq),
     )
     .execute(connection)

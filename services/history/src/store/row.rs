@@ -33,6 +33,7 @@ pub(super) struct TicketRow {
     pub(super) close_exit_route: Option<String>,
     pub(super) close_category: Option<String>,
     pub(super) close_summary: Option<String>,
+    pub(super) is_unlinked: bool,
     pub(super) ticket_seq: i64,
 }
 
@@ -76,6 +77,7 @@ impl From<TicketRow> for Ticket {
                 etag: String::new(),
             },
             closure,
+            is_unlinked: row.is_unlinked,
             ticket_seq: row.ticket_seq,
         }
     }

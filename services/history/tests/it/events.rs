@@ -86,6 +86,7 @@ impl Writer {
             contact: Some(contact()),
             agent_id,
             previous_ticket_id: 4,
+            ..TicketOpened::default()
         };
         self.event(SYSTEM, Some(Payload::Opened(opened)))
     }
@@ -108,7 +109,7 @@ impl Writer {
         let recorded = MessageRecorded {
             message: Some(message),
             state: TicketState::Open.into(),
-            started_cycle: 0,
+            ..MessageRecorded::default()
         };
         self.event(author, Some(Payload::MessageRecorded(recorded)))
     }
@@ -144,6 +145,7 @@ impl Writer {
             closure: Some(closure),
             cycle: 1,
             tags,
+            unassigned_agent_id: 0,
         };
         self.event(SYSTEM, Some(Payload::Closed(closed)))
     }

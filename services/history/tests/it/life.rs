@@ -5,7 +5,8 @@ use plazo_proto::history::v1::ConversationEntryKind;
 use plazo_proto::notification::v1::ActiveMessageKind;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
-    CloseSource, MessageKind, StageFired, TicketAssigned, TicketReopened, TicketState,
+    CloseSource, MessageKind, StageFired, TagsChanged, TicketAssigned, TicketReopened, TicketState,
+    TicketTransferred, TicketUnlinked,
 };
 
 use crate::events::{AGENT, CUSTOMER, SYSTEM, Writer, contact, second};
@@ -134,7 +135,7 @@ async fn reopenings_are_counted_across_batches() {
     feed.send(vec![ticket.closed()]);
     let reopened = TicketReopened {
         state: TicketState::Waiting.into(),
-        agent_id: 0,
+        ..TicketReopened::default()
     };
     feed.send(vec![
         ticket.event(AGENT, Some(Payload::Reopened(reopened))),
@@ -149,4 +150,54 @@ async fn reopenings_are_counted_across_batches() {
         closed.closure.expect("it is closed").close_time,
         Some(second(6))
     );
+}
+
+#[tokio::test]
+async fn unlinked_tickets_stay_with_a_flag_and_transfers_and_tags_are_followed() {
+    let feed = Feed::start().await;
+    let history = Running::fresh(&feed).await;
+    let mut ticket = Writer::new(1, 3, 7);
+    let transferred = Payload::Transferred(TicketTransferred {
+        queue_id: 8,
+        previous_queue_id: 2,
+        previous_agent_id: 12,
+    });
+    feed.send(vec![
+        ticket.opened(12),
+        ticket.event(AGENT, Some(transferred)),
+        ticket.written(AGENT, MessageKind::Comment, "prefers mornings"),
+    ]);
+    let waiting = history.ticket_at(&viewer(1), 7, 3).await;
+    assert_eq!((waiting.queue_id, waiting.agent_id), (8, 0));
+    assert!(!waiting.unlinked);
+    let entries = history.conversation(&viewer(1), 7).await;
+    assert_eq!(entries[0].kind(), ConversationEntryKind::Comment);
+    let message = entries[0].message.clone().expect("an entry has a message");
+    assert_eq!(message.kind(), MessageKind::Comment);
+
+    let tags = vec!["late".to_owned()];
+    let changed = TagsChanged {
+        tags: tags.clone(),
+        ..TagsChanged::default()
+    };
+    feed.send(vec![
+        ticket.closed(),
+        ticket.event(AGENT, Some(Payload::Unlinked(TicketUnlinked {}))),
+        ticket.event(AGENT, Some(Payload::TagsChanged(changed))),
+    ]);
+    let unlinked = history.ticket_at(&viewer(1), 7, 6).await;
+    assert!(unlinked.unlinked && unlinked.closure.is_some());
+    assert_eq!(unlinked.tags, tags);
+
+    let superseded = TicketReopened {
+        state: TicketState::Waiting.into(),
+        supersedes_close: true,
+        ..TicketReopened::default()
+    };
+    feed.send(vec![
+        ticket.event(CUSTOMER, Some(Payload::Reopened(superseded))),
+    ]);
+    let open = history.ticket_at(&viewer(1), 7, 7).await;
+    assert_eq!((open.state(), open.reopen_count), (TicketState::Waiting, 0));
+    assert!(!open.unlinked && open.closure.is_none() && open.tags.is_empty());
 }

@@ -11,7 +11,7 @@ use crate::running::{database_name, fresh_config};
 const TICKETS: &str = "
     INSERT INTO tickets
     SELECT n % 10, n, n % 7, 0, n % 50, 3, now(), 0, '{}', 0, 0, 0, 1, '', '', '', 0, '',
-        now() - n * interval '1 minute', 1, 1, 1, '', NULL, NULL, 1
+        now() - n * interval '1 minute', 1, 1, 1, '', NULL, NULL, false, 1
     FROM generate_series(1, 50000) AS n;
     INSERT INTO conversation_entries
     SELECT tenant_id, ticket_id, seq, 1, 1, 1, 1, '', '{}', now(), NULL

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use plazo_proto::common::v1::AuthorKind;
+use plazo_proto::notification::v1::ActiveMessageKind;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{MessageKind, MessageRecorded, TicketEvent};
 
@@ -26,7 +27,7 @@ pub(super) struct Plan {
     pub(super) requested: Vec<(NewMessage, i64)>,
     /// (tenant, ticket, key) of messages that can't be stored.
     pub(super) refused: Vec<(i64, i64, String)>,
-    /// What calls warnings off.
+    /// What calls warnings and closing texts off.
     pub(super) call_offs: Vec<CallOff>,
     /// The last event of each ticket.
     pub(super) ticket_positions: BTreeMap<TicketKey, i64>,
@@ -72,21 +73,16 @@ impl Plan {
     }
 
     fn add(&mut self, event: &TicketEvent) {
-        let call_off = |reason| CallOff {
-            ticket: (event.tenant_id, event.ticket_id),
-            ticket_seq: event.ticket_seq,
-            reason,
-        };
-        match &event.payload {
-            Some(Payload::ActiveMessageRequested(requested)) => {
-                self.add_request(event, requested.message.clone().unwrap_or_default());
-            }
-            Some(Payload::MessageRecorded(recorded)) if is_answer(recorded) => {
-                self.call_offs.push(call_off("CUSTOMER_ANSWERED"));
-            }
-            Some(Payload::Closed(_)) => self.call_offs.push(call_off("TICKET_CLOSED")),
-            // Also payloads of a newer ticketing.
-            _ => {}
+        if let Some((kind, reason)) = event.payload.as_ref().and_then(calls_off) {
+            self.call_offs.push(CallOff {
+                ticket: (event.tenant_id, event.ticket_id),
+                ticket_seq: event.ticket_seq,
+                kind,
+                reason,
+            });
+        }
+        if let Some(Payload::ActiveMessageRequested(requested)) = &event.payload {
+            self.add_request(event, requested.message.clone().unwrap_or_default());
         }
     }
 
@@ -119,6 +115,27 @@ impl Plan {
     }
 }
 
+/// The kind of messages that an event makes pointless, and why. A warning announces a close that is no longer coming;
+/// a closing text tells of one that no longer stands.
+fn calls_off(payload: &Payload) -> Option<(ActiveMessageKind, &'static str)> {
+    let (warning, closing) = (ActiveMessageKind::Warning, ActiveMessageKind::ClosingText);
+    match payload {
+        Payload::MessageRecorded(recorded) if is_answer(recorded) => {
+            Some((warning, "CUSTOMER_ANSWERED"))
+        }
+        Payload::Closed(_) => Some((warning, "TICKET_CLOSED")),
+        Payload::Unlinked(_) => Some((warning, "TICKET_UNLINKED")),
+        Payload::Held(_) => Some((warning, "TICKET_HELD")),
+        Payload::Transferred(_) => Some((warning, "TICKET_TRANSFERRED")),
+        Payload::Reopened(reopened) if reopened.supersedes_close => {
+            Some((closing, "CLOSE_SUPERSEDED"))
+        }
+        Payload::Reopened(_) => Some((closing, "TICKET_REOPENED")),
+        // Also payloads of a newer ticketing.
+        _ => None,
+    }
+}
+
 /// Whether the customer wrote.
 fn is_answer(recorded: &MessageRecorded) -> bool {
     recorded.message.as_ref().is_some_and(|message| {
@@ -126,7 +143,8 @@ fn is_answer(recorded: &MessageRecorded) -> bool {
             .author
             .as_ref()
             .map(plazo_proto::common::v1::Author::kind);
-        author == Some(AuthorKind::Customer) && message.kind() != MessageKind::Note
+        let is_chat = matches!(message.kind(), MessageKind::Chat | MessageKind::Unspecified);
+        author == Some(AuthorKind::Customer) && is_chat
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use plazo_proto::notification::v1::ActiveMessageKind;
 use sqlx::{PgConnection, PgPool};
 
 const FEED: &str = "ticketing";
@@ -10,11 +11,12 @@ const FEED: &str = "ticketing";
 /// A ticket, by tenant and id.
 pub(crate) type TicketKey = (i64, i64);
 
-/// An event that makes queued warnings of its ticket pointless.
+/// An event that makes queued messages of one kind and of its ticket pointless.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CallOff {
     pub(crate) ticket: TicketKey,
     pub(crate) ticket_seq: i64,
+    pub(crate) kind: ActiveMessageKind,
     /// Stable, in capitals.
     pub(crate) reason: &'static str,
 }
@@ -108,7 +110,7 @@ pub(crate) async fn mark_requested(
     Ok(())
 }
 
-/// Calls queued warnings off; how many were cancelled at once.
+/// Calls queued messages off; how many were cancelled at once.
 pub(crate) async fn call_off(
     transaction: &mut PgConnection,
     call_offs: &[CallOff],
@@ -116,13 +118,15 @@ pub(crate) async fn call_off(
     let tenant_ids: Vec<i64> = call_offs.iter().map(|one| one.ticket.0).collect();
     let ticket_ids: Vec<i64> = call_offs.iter().map(|one| one.ticket.1).collect();
     let seqs: Vec<i64> = call_offs.iter().map(|one| one.ticket_seq).collect();
+    let kinds: Vec<i32> = call_offs.iter().map(|one| one.kind.into()).collect();
     let reasons: Vec<String> = call_offs.iter().map(|one| one.reason.to_owned()).collect();
     sqlx::query_file_scalar!(
         "queries/call_off.sql",
         &tenant_ids,
         &ticket_ids,
         &seqs,
-        &reasons
+        &reasons,
+        &kinds
     )
     .fetch_one(transaction)
     .await

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgPoolOptions;
 
 use crate::app::AppError;
 use crate::config::DatabaseConfig;
@@ -18,10 +17,8 @@ pub(crate) async fn open(config: &DatabaseConfig) -> Result<PgPool, AppError> {
         "plazo-notification",
         config.statement_timeout_ms,
     )?;
-    let pool = PgPoolOptions::new()
-        .max_connections(config.max_connections)
+    let pool = plazo_database::pool_options(config.max_connections, config.acquire_timeout_ms)
         .min_connections(1)
-        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
         .idle_timeout(Duration::from_mins(10))
         .max_lifetime(Duration::from_mins(30))
         .connect_with(options)

@@ -1,11 +1,17 @@
-//! A queued warning that an answer or a close has made pointless is called off, whatever comes first.
+//! A queued message that a later event has made pointless is called off, whatever comes first.
 
 use plazo_proto::common::v1::AuthorKind;
-use plazo_proto::notification::v1::{ActiveMessageKind, ActiveMessageState as State, SendOutcome};
-use plazo_proto::ticketing::v1::MessageKind;
+use plazo_proto::notification::v1::{
+    ActiveMessage, ActiveMessageKind, ActiveMessageState as State, SendOutcome,
+};
+use plazo_proto::ticketing::v1::ticket_event::Payload;
+use plazo_proto::ticketing::v1::{
+    HoldEnded, MessageKind, PolicyApplied, TagsChanged, TicketHeld, TicketTransferred,
+    TicketUnlinked,
+};
 
 use crate::support::endpoint::Endpoint;
-use crate::support::ticketing::{answered, closed, requested, wrote};
+use crate::support::ticketing::{answered, closed, event, reopened, requested, wrote};
 use crate::support::{World, by_webhook, eventually, warning};
 
 /// Warnings wait for the feed for longer than any test runs.
@@ -157,24 +163,113 @@ async fn a_warning_that_is_being_sent_is_not_tried_again() {
     service.stop().await;
 }
 
+fn closing_text(ticket_id: i64) -> ActiveMessage {
+    ActiveMessage {
+        kind: ActiveMessageKind::ClosingText.into(),
+        idempotency_key: format!("ticket/{ticket_id}/cycle/1/closing"),
+        ..warning(ticket_id, 1)
+    }
+}
+
 #[tokio::test]
-async fn nothing_else_calls_a_warning_off_and_nothing_but_warnings_is() {
+async fn a_hold_a_transfer_and_an_unlinking_call_a_warning_off() {
+    let world = holding_world().await;
+    let service = world.start().await;
+    let cases = [
+        (1, Payload::Held(TicketHeld::default()), "TICKET_HELD"),
+        (
+            2,
+            Payload::Transferred(TicketTransferred::default()),
+            "TICKET_TRANSFERRED",
+        ),
+        (3, Payload::Unlinked(TicketUnlinked {}), "TICKET_UNLINKED"),
+    ];
+    for (ticket_id, payload, reason) in cases {
+        let message = warning(ticket_id, 1);
+        let sent = service.api.send_one(message.clone()).await;
+        world
+            .ticketing
+            .publish(vec![requested(1, &message), event(ticket_id, 2, payload)]);
+        let cancelled = service.api.until(sent.message_id, State::Cancelled).await;
+        assert_eq!(cancelled.failure_reason, reason);
+        assert_eq!(cancelled.attempts, []);
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_closing_text_is_called_off_when_the_ticket_is_open_again() {
+    let world = World::new().await.with_retry_delays_ms("600000");
+    let service = world.start().await;
+    let endpoint = Endpoint::start().await;
+    let (account, _) = service.api.create_account(&endpoint.url("/fails")).await;
+    endpoint.answer("/fails", &vec![(500, None); 4]);
+    for (ticket_id, supersedes_close, reason) in
+        [(1, true, "CLOSE_SUPERSEDED"), (2, false, "TICKET_REOPENED")]
+    {
+        let message = by_webhook(closing_text(ticket_id), account);
+        let sent = service.api.send_one(message.clone()).await;
+        eventually("the first attempt failed", || async {
+            (service.api.get(sent.message_id).await.attempts.len() == 1).then_some(())
+        })
+        .await;
+        // A close that follows has a text of its own, which the reopening before it does not touch.
+        let next = by_webhook(
+            ActiveMessage {
+                idempotency_key: format!("ticket/{ticket_id}/cycle/2/closing"),
+                ..closing_text(ticket_id)
+            },
+            account,
+        );
+        world.ticketing.publish(vec![
+            closed(ticket_id, 1),
+            requested(2, &message),
+            reopened(ticket_id, 3, supersedes_close),
+            closed(ticket_id, 4),
+            requested(5, &next),
+        ]);
+        let cancelled = service.api.until(sent.message_id, State::Cancelled).await;
+        assert_eq!(cancelled.failure_reason, reason);
+        let report = world
+            .ticketing
+            .until_reported(&message.idempotency_key, State::Cancelled)
+            .await;
+        assert_eq!(report.failure_reason, reason);
+        let next = service.api.send_one(next).await;
+        assert_eq!(next.outcome(), SendOutcome::Duplicate);
+        assert_eq!(
+            service.api.get(next.message_id).await.state(),
+            State::Accepted
+        );
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_else_calls_a_message_off() {
     let world = holding_world().await.with_retry_delays_ms("600000");
     let service = world.start().await;
     let endpoint = Endpoint::start().await;
     let (account, _) = service.api.create_account(&endpoint.url("/fails")).await;
     endpoint.answer("/fails", &vec![(500, None); 2]);
     let waiting = by_webhook(warning(1, 1), account);
-    let mut closing = by_webhook(warning(2, 1), account);
-    closing.kind = ActiveMessageKind::ClosingText.into();
+    let closing = by_webhook(closing_text(2), account);
     world.ticketing.publish(vec![
         requested(1, &waiting),
         wrote(1, 2, AuthorKind::Agent, MessageKind::Chat),
         wrote(1, 3, AuthorKind::Bot, MessageKind::Chat),
         wrote(1, 4, AuthorKind::Customer, MessageKind::Note),
+        wrote(1, 5, AuthorKind::Customer, MessageKind::Comment),
+        event(1, 6, Payload::TagsChanged(TagsChanged::default())),
+        event(1, 7, Payload::HoldEnded(HoldEnded::default())),
+        event(1, 8, Payload::PolicyApplied(PolicyApplied::default())),
+        reopened(1, 9, false),
         requested(1, &closing),
         answered(2, 2),
         closed(2, 3),
+        event(2, 4, Payload::Held(TicketHeld::default())),
+        event(2, 5, Payload::Transferred(TicketTransferred::default())),
+        event(2, 6, Payload::Unlinked(TicketUnlinked {})),
         requested(1, &warning(3, 1)),
     ]);
     world

@@ -2,8 +2,9 @@
 
 use plazo_proto::notification::v1::ActiveMessageState as State;
 
+use crate::support::endpoint::Endpoint;
 use crate::support::ticketing::ReportFault::{AnswerLost, RefusesKey, Unavailable};
-use crate::support::{World, eventually, warning};
+use crate::support::{World, by_webhook, eventually, warning};
 
 const WAITING: &str = "SELECT count(*) FROM state_reports";
 
@@ -84,5 +85,38 @@ async fn a_report_that_ticketing_refuses_keeps_no_other_back() {
         world.ticketing.reports_of(&warning(666, 1).idempotency_key),
         []
     );
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn each_state_is_reported_with_its_own_time() {
+    let world = World::new()
+        .await
+        .with("reporter.first_backoff_ms", "10")
+        .with("sender.warning_hold_ms", "50");
+    world.ticketing.fail_reports(&[AnswerLost, Unavailable]);
+    let service = world.start().await;
+    let endpoint = Endpoint::start().await;
+    let (account, _) = service.api.create_account(&endpoint.url("/gone")).await;
+    endpoint.answer("/gone", &[(410, None)]);
+    for (message, last) in [
+        (warning(1, 1), State::Delivered),
+        (by_webhook(warning(2, 1), account), State::Failed),
+    ] {
+        let sent = service.api.send_one(message.clone()).await;
+        let ended = service.api.until(sent.message_id, last).await;
+        let key = &message.idempotency_key;
+        let settled = world.ticketing.until_reported(key, last).await;
+        assert_eq!(settled.state_time, ended.state_time);
+        // It was held before it was sent, and the time of its end is no time of its acceptance.
+        assert_ne!(ended.state_time, sent.accept_time);
+        until_none_waits(&world).await;
+        let mut accepted = world.ticketing.reports_of(key);
+        accepted.retain(|report| report.state() == State::Accepted);
+        assert!(!accepted.is_empty(), "the acceptance is reported too");
+        for report in accepted {
+            assert_eq!(report.state_time, sent.accept_time);
+        }
+    }
     service.stop().await;
 }

@@ -8,9 +8,10 @@ use plazo_proto::ticketing::v1::settings_service_client::SettingsServiceClient;
 use plazo_proto::ticketing::v1::ticket_service_client::TicketServiceClient;
 use plazo_proto::ticketing::v1::{
     Agent, AlertSettings, Anchor, AutoCloseSettings, Bot, ClosingNote, Contact, CreateAgentRequest,
-    CreateBotRequest, CreateContactRequest, CreateQueueRequest, InactivityPolicy, ListBotsRequest,
-    MessageKind, OpenTicketRequest, Queue, RecordMessageRequest, SetExitRouteRequest,
-    SetInactivityPolicyRequest, Ticket, WarningSettings,
+    CreateBotRequest, CreateContactRequest, CreateQueueRequest, HoldTicketRequest,
+    InactivityPolicy, ListBotsRequest, MessageKind, OpenTicketRequest, Queue, RecordMessageRequest,
+    ResumeTicketRequest, SetExitRouteRequest, SetInactivityPolicyRequest, TagTicketsRequest,
+    Ticket, TransferTicketRequest, WarningSettings, ticket_result,
 };
 use plazo_service::{
     Actor, ActorKind, BotScope, ClientConfig, Permission, ServiceChannel, connect_lazy,
@@ -19,7 +20,9 @@ use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
 use super::DemoError;
-use super::scenarios::{CLOSE_S, FIRST_ALERT_S, SECOND_ALERT_S, Scenario, Step, WARNING_S, Writer};
+use super::scenarios::{
+    Act, CLOSE_S, EXCLUDED_TAG, FIRST_ALERT_S, SECOND_ALERT_S, Scenario, Step, WARNING_S,
+};
 
 /// The tenant in which the demo plays.
 pub const TENANT_ID: i64 = 1;
@@ -138,21 +141,14 @@ impl Desk {
             .await
             .map_err(|s| DemoError::call("SetExitRoute", s))?;
 
-        let request = SetInactivityPolicyRequest {
-            bot_id,
-            policy: Some(policy(scenario, speed)),
-            replaces_version: 0,
-            request_id: new_id(),
-        };
-        settings
-            .set_inactivity_policy(request)
-            .await
-            .map_err(|s| DemoError::call("SetInactivityPolicy", s))?;
+        let policy = policy(scenario, scenario.speed(speed), 1);
+        self.put_in_force(bot_id, policy, false).await?;
 
         let queue = Queue {
             queue_id: 0,
             bot_id,
             name: scenario.queue.to_owned(),
+            ..Queue::default()
         };
         let request = CreateQueueRequest {
             queue: Some(queue),
@@ -231,19 +227,117 @@ impl Desk {
         Ok(answer.into_inner().ticket.unwrap_or_default())
     }
 
-    /// Somebody writes: the agent himself, or the bot tells what others wrote.
-    pub(super) async fn write(
+    /// Replaces the policy of a conversation's bot.
+    pub(super) async fn set_policy(
+        &self,
+        stage: &Stage,
+        policy: InactivityPolicy,
+        apply_to_open_tickets: bool,
+    ) -> Result<(), DemoError> {
+        self.put_in_force(stage.bot_id, policy, apply_to_open_tickets)
+            .await
+    }
+
+    async fn put_in_force(
+        &self,
+        bot_id: i64,
+        policy: InactivityPolicy,
+        apply_to_open_tickets: bool,
+    ) -> Result<(), DemoError> {
+        let request = SetInactivityPolicyRequest {
+            bot_id,
+            policy: Some(policy),
+            request_id: new_id(),
+            apply_to_open_tickets,
+            ..SetInactivityPolicyRequest::default()
+        };
+        let answer = self.settings.clone().set_inactivity_policy(request).await;
+        answer
+            .map(|_| ())
+            .map_err(|s| DemoError::call("SetInactivityPolicy", s))
+    }
+
+    /// Somebody writes, or the agent does something else to the ticket.
+    pub(super) async fn act(
         &self,
         stage: &Stage,
         ticket_id: i64,
         step: &Step,
     ) -> Result<(), DemoError> {
-        let (actor, author_kind) = match step.writer {
-            Writer::Agent | Writer::Note => (stage.agent(), None),
-            Writer::Customer => (stage.bot(), Some(AuthorKind::Customer)),
-            Writer::System => (stage.bot(), Some(AuthorKind::System)),
+        let mut tickets = self.tickets.clone();
+        let request_id = new_id();
+        match step.act {
+            Act::Hold => {
+                let request = HoldTicketRequest {
+                    ticket_id,
+                    reason: step.text.to_owned(),
+                    request_id,
+                    ..HoldTicketRequest::default()
+                };
+                let answer = tickets.hold_ticket(stage.agent().sign(Request::new(request)));
+                let answer = answer.await.map(|_| ());
+                answer.map_err(|s| DemoError::call("HoldTicket", s))
+            }
+            Act::Resume => {
+                let request = ResumeTicketRequest {
+                    ticket_id,
+                    request_id,
+                    ..ResumeTicketRequest::default()
+                };
+                let answer = tickets.resume_ticket(stage.agent().sign(Request::new(request)));
+                let answer = answer.await.map(|_| ());
+                answer.map_err(|s| DemoError::call("ResumeTicket", s))
+            }
+            Act::Transfer => {
+                let request = TransferTicketRequest {
+                    ticket_id,
+                    queue_id: stage.queue_id,
+                    request_id,
+                    ..TransferTicketRequest::default()
+                };
+                let answer = tickets.transfer_ticket(stage.agent().sign(Request::new(request)));
+                let answer = answer.await.map(|_| ());
+                answer.map_err(|s| DemoError::call("TransferTicket", s))
+            }
+            Act::AddTag | Act::RemoveTag => self.tag(stage, ticket_id, step).await,
+            _ => self.write(stage, ticket_id, step).await,
+        }
+    }
+
+    async fn tag(&self, stage: &Stage, ticket_id: i64, step: &Step) -> Result<(), DemoError> {
+        let tags = vec![step.text.to_owned()];
+        let (add_tags, remove_tags) = match step.act {
+            Act::AddTag => (tags, Vec::new()),
+            _ => (Vec::new(), tags),
         };
-        let kind = if step.writer == Writer::Note {
+        let request = TagTicketsRequest {
+            ticket_ids: vec![ticket_id],
+            add_tags,
+            remove_tags,
+            request_id: new_id(),
+        };
+        let failed = |status| DemoError::call("TagTickets", status);
+        let mut tickets = self.tickets.clone();
+        let answer = tickets.tag_tickets(stage.agent().sign(Request::new(request)));
+        let results = answer.await.map_err(failed)?.into_inner().results;
+        match results.into_iter().next().and_then(|result| result.result) {
+            Some(ticket_result::Result::Ticket(_)) => Ok(()),
+            Some(ticket_result::Result::Error(error)) => Err(failed(Status::new(
+                Code::from_i32(error.code),
+                error.description,
+            ))),
+            None => Err(failed(Status::internal("no answer for the ticket"))),
+        }
+    }
+
+    /// The agent himself writes, or the bot tells what others wrote.
+    async fn write(&self, stage: &Stage, ticket_id: i64, step: &Step) -> Result<(), DemoError> {
+        let (actor, author_kind) = match step.act {
+            Act::Customer => (stage.bot(), Some(AuthorKind::Customer)),
+            Act::System => (stage.bot(), Some(AuthorKind::System)),
+            _ => (stage.agent(), None),
+        };
+        let kind = if step.act == Act::Note {
             MessageKind::Note
         } else {
             MessageKind::Chat
@@ -290,10 +384,11 @@ impl Stage {
     }
 }
 
-fn policy(scenario: &Scenario, speed: u32) -> InactivityPolicy {
+/// The policy of a conversation, whose times are so many times those of the examples at this speed.
+pub(super) fn policy(scenario: &Scenario, speed: u32, times: u32) -> InactivityPolicy {
     let seconds = |seconds: u32| {
         // A few seconds always fit.
-        let value = i32::try_from(seconds / speed.max(1)).unwrap_or(i32::MAX);
+        let value = i32::try_from(seconds * times / speed.max(1)).unwrap_or(i32::MAX);
         Some(TimeValue {
             value,
             unit: TimeUnit::Second.into(),
@@ -319,12 +414,15 @@ fn policy(scenario: &Scenario, speed: u32) -> InactivityPolicy {
                 summary: "O cliente não respondeu.".to_owned(),
             }),
             closing_text: String::new(),
+            exclude_tags: vec![EXCLUDED_TAG.to_owned()],
+            ..AutoCloseSettings::default()
         }),
         warning: Some(WarningSettings {
             warn_after: seconds(WARNING_S),
             text: scenario.warning.to_owned(),
             image_url: String::new(),
         }),
+        ..InactivityPolicy::default()
     }
 }
 

@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use super::DemoError;
 use super::desk::connect;
 use super::play::Played;
-use super::scenarios::{Effect, Scenario, Writer};
+use super::scenarios::{Act, Effect, Scenario};
 use super::verdict::Problem;
 
 /// Both are a moment behind ticketing; this is as long as they may be.
@@ -115,16 +115,16 @@ fn compare_history(scenario: &Scenario, history: &TicketHistory) -> Answer {
         scenario
             .steps
             .iter()
-            .filter(|step| step.writer == writer)
+            .filter(|step| step.act == writer)
             .count()
     };
     let counts = [
         (
             "customer",
-            wrote(Writer::Customer),
+            wrote(Act::Customer),
             history.customer_message_count,
         ),
-        ("agent", wrote(Writer::Agent), history.agent_message_count),
+        ("agent", wrote(Act::Agent), history.agent_message_count),
     ];
     for (who, expected, shown) in counts {
         if i32::try_from(expected) != Ok(shown) {

@@ -7,8 +7,9 @@
 //! | `conversation` | the conversation's name |
 //! | `ticket_id` | the ticket |
 //! | `time_s` | seconds since the first message, which follows the opening at once |
-//! | `event` | `opened`, `wrote`, `fired`, `cleared`, `closed`, `warning_requested`, `message_reported`, `other` |
+//! | `event` | `opened`, `wrote`, `did`, `aside`, `fired`, `cleared`, `closed`, `warning_requested`, `message_reported`, `other` |
 //! | `writer`, `text` | for `wrote`; `text` for `warning_requested`, too |
+//! | `act`, `text` | for `did`: `hold`, `resume`, `transfer`, `add_tag`, `remove_tag` or `apply_settings`; the reason or tag |
 //! | `stage`, `cycle`, `alert`, `late_ms` | for `fired`: `yellow`, `red`, `warning` or `closed`; the cycle; the alert that shows; the event's time less the due time that it names |
 //! | `state` | for `message_reported` |
 //! | `name` | for `other` |
@@ -25,7 +26,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::scenarios::{Scenario, Writer};
+use super::scenarios::{Act, Scenario};
 use super::seen::Happening;
 use super::verdict::{Row, micros_between, scaled_us};
 use super::{DemoOptions, Happened, Observer, Played, Report};
@@ -63,7 +64,7 @@ impl<W: Write + Send> Observer for JsonLines<W> {
         let details = match &seen.happening {
             Happening::Opened => json!({"event": "opened"}),
             Happening::Wrote { writer, text, .. } => {
-                json!({"event": "wrote", "writer": writer_name(*writer), "text": text})
+                json!({"event": "wrote", "writer": act_name(*writer), "text": text})
             }
             Happening::Fired {
                 effect,
@@ -77,6 +78,10 @@ impl<W: Write + Send> Observer for JsonLines<W> {
                 "alert": alert.to_string(),
                 "late_ms": millis(micros_between(*due_at, seen.at)),
             }),
+            Happening::Did { act, text, .. } => {
+                json!({"event": "did", "act": act_name(*act), "text": text})
+            }
+            Happening::Aside => json!({"event": "aside"}),
             Happening::Cleared => json!({"event": "cleared"}),
             Happening::Closed { .. } => json!({"event": "closed"}),
             Happening::WarningRequested { text } => {
@@ -106,7 +111,7 @@ impl<W: Write + Send> Observer for JsonLines<W> {
         let conversations: Vec<Value> = report
             .played
             .iter()
-            .map(|played| conversation(played, speed))
+            .map(|played| conversation(played, played.scenario.speed(speed)))
             .collect();
         self.line(&json!({
             "type": "result",
@@ -145,12 +150,19 @@ fn conversation(played: &Played, speed: u32) -> Value {
     })
 }
 
-const fn writer_name(writer: Writer) -> &'static str {
-    match writer {
-        Writer::Agent => "agent",
-        Writer::Customer => "customer",
-        Writer::System => "system",
-        Writer::Note => "note",
+const fn act_name(act: Act) -> &'static str {
+    match act {
+        Act::Agent => "agent",
+        Act::Customer => "customer",
+        Act::System => "system",
+        Act::Note => "note",
+        Act::Hold => "hold",
+        Act::Resume => "resume",
+        Act::Transfer => "transfer",
+        Act::AddTag => "add_tag",
+        Act::RemoveTag => "remove_tag",
+        Act::DoubleSettings => "change_settings",
+        Act::ApplyDoubledSettings => "apply_settings",
     }
 }
 

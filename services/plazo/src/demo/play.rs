@@ -11,8 +11,8 @@ use plazo_proto::ticketing::v1::{
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::Streaming;
 
-use super::desk::{Desk, Stage, is_passing};
-use super::scenarios::{Scenario, Step};
+use super::desk::{Desk, Stage, is_passing, policy};
+use super::scenarios::{Act, Scenario, Step};
 use super::seen::{Happening, Seen, alert};
 use super::verdict::{FinalTicket, Rules, Verdict, judge, scaled_us};
 use super::{DemoError, Happened, Observer, lock};
@@ -27,7 +27,7 @@ const PAGE_SIZE: i32 = 500;
 
 /// How long a conversation takes, the quiet time at its end included.
 pub(super) fn length(scenario: &Scenario, speed: u32) -> Duration {
-    after(scenario.last_s(), speed) + QUIET
+    after(scenario.last_s(), scenario.speed(speed)) + QUIET
 }
 
 /// Seconds of an example as a time of the demo.
@@ -69,12 +69,12 @@ impl Conversation<'_, '_> {
         let ticket_id = self.desk.open(&self.stage).await?.ticket_id;
         let (first, rest) = self.scenario.steps.split_at(1);
         for step in first {
-            self.desk.write(&self.stage, ticket_id, step).await?;
+            self.act(ticket_id, step).await?;
         }
         let began = Instant::now();
         let until = began + length(&self.scenario, self.rules.speed);
         let ((), events) = tokio::try_join!(
-            self.write(ticket_id, rest, began),
+            self.act_all(ticket_id, rest, began),
             self.follow(&mut watch, ticket_id, until),
         )?;
         let end = self.final_ticket(ticket_id).await?;
@@ -89,12 +89,30 @@ impl Conversation<'_, '_> {
         })
     }
 
-    async fn write(&self, ticket_id: i64, steps: &[Step], began: Instant) -> Result<(), DemoError> {
+    async fn act_all(
+        &self,
+        ticket_id: i64,
+        steps: &[Step],
+        began: Instant,
+    ) -> Result<(), DemoError> {
         for step in steps {
-            sleep_until(began + after(step.at_s, self.rules.speed)).await;
-            self.desk.write(&self.stage, ticket_id, step).await?;
+            sleep_until(began + after(step.at_s, self.speed())).await;
+            self.act(ticket_id, step).await?;
         }
         Ok(())
+    }
+
+    async fn act(&self, ticket_id: i64, step: &Step) -> Result<(), DemoError> {
+        let doubled = || policy(&self.scenario, self.speed(), 2);
+        match step.act {
+            Act::DoubleSettings => self.desk.set_policy(&self.stage, doubled(), false).await,
+            Act::ApplyDoubledSettings => self.desk.set_policy(&self.stage, doubled(), true).await,
+            _ => self.desk.act(&self.stage, ticket_id, step).await,
+        }
+    }
+
+    fn speed(&self) -> u32 {
+        self.scenario.speed(self.rules.speed)
     }
 
     /// Shows each event as soon as the ticket is told to have changed, and returns all of them in the end.
@@ -161,10 +179,14 @@ impl Conversation<'_, '_> {
             .map_err(|s| DemoError::call("GetTicket", s))?
             .into_inner();
         let ticket = answer.ticket.unwrap_or_default();
+        // Whatever is open waits for its automation to resume.
+        let automation_time = ticket
+            .automation
+            .and_then(|automation| automation.resume_time);
         Ok(FinalTicket {
             is_closed: ticket.state == i32::from(TicketState::Closed),
             alert: alert(ticket.alert),
-            is_pending: ticket.next_due_time.is_some(),
+            is_pending: ticket.next_due_time != automation_time,
         })
     }
 }
@@ -207,6 +229,7 @@ impl Watch {
         };
         let request = WatchTicketsRequest {
             filter: Some(filter),
+            position: String::new(),
         };
         let answer = self.desk.watching.clone().watch_tickets(request).await;
         match answer {

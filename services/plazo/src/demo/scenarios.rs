@@ -3,7 +3,11 @@
 //!
 //! All instants are seconds from the ticket's opening, before the demo divides them by its speed.
 
+mod list;
+
 use std::fmt;
+
+pub use list::SCENARIOS;
 
 /// Seconds after the anchor at which the stages of every conversation are due.
 pub const FIRST_ALERT_S: u32 = 10;
@@ -33,7 +37,9 @@ pub struct Scenario {
     pub queue: &'static str,
     /// The text of the warning, with placeholders.
     pub warning: &'static str,
-    /// What is written, by time.
+    /// The highest speed at which it is still the same conversation.
+    pub max_speed: u32,
+    /// What is done, by time.
     pub steps: &'static [Step],
     /// What must follow, by time, and nothing else.
     pub expected: &'static [Expected],
@@ -41,28 +47,42 @@ pub struct Scenario {
     pub ends_closed: bool,
 }
 
-/// Something that is written in a conversation.
+/// Something that is done in a conversation.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
     /// Seconds from the opening.
     pub at_s: u32,
-    /// Who writes.
-    pub writer: Writer,
-    /// The text.
+    /// What is done, and by whom.
+    pub act: Act,
+    /// What is written; the reason of a hold; the tag.
     pub text: &'static str,
 }
 
-/// Who writes, and whether the customer sees it.
+/// What is done in a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writer {
-    /// The agent, to the customer.
+pub enum Act {
+    /// The agent writes to the customer.
     Agent,
-    /// The customer.
+    /// The customer writes.
     Customer,
-    /// The system, to the customer.
+    /// The system writes to the customer.
     System,
-    /// The agent, a note for other agents.
+    /// The agent writes a note for other agents.
     Note,
+    /// The agent puts the ticket on hold.
+    Hold,
+    /// The agent ends the hold.
+    Resume,
+    /// The agent transfers the ticket to its queue.
+    Transfer,
+    /// The agent adds the tag that keeps a ticket from being warned and closed.
+    AddTag,
+    /// The agent removes it.
+    RemoveTag,
+    /// An administrator doubles all times of the policy, for new cycles.
+    DoubleSettings,
+    /// The same, for open tickets too.
+    ApplyDoubledSettings,
 }
 
 /// Something that must follow.
@@ -72,6 +92,11 @@ pub struct Expected {
     pub at_s: u32,
     /// The step that it counts from: seconds of that step from the opening.
     pub counts_from_s: u32,
+    /// The step that began its cycle.
+    pub cycle_from_s: u32,
+    /// What ticketing says about when it was due, counted from the step that began the cycle. None where something else
+    /// than a step decides.
+    pub deadline_s: Option<u32>,
     /// What.
     pub effect: Effect,
     /// The alert that shows from then on.
@@ -89,7 +114,7 @@ pub enum Effect {
     Warning,
     /// The close.
     Close,
-    /// The alert is removed because the customer wrote.
+    /// The alert is removed: the customer wrote, or the ticket was put on hold or transferred.
     Cleared,
 }
 
@@ -135,9 +160,21 @@ impl fmt::Display for Alert {
 }
 
 impl Scenario {
+    /// How fast it is played in a demo of this speed.
+    pub fn speed(&self, of_demo: u32) -> u32 {
+        of_demo.min(self.max_speed)
+    }
+
     /// The last instant that matters: what was armed by any step would have fired by then. Seconds from the opening.
     pub fn last_s(&self) -> u32 {
-        let last_step_s = self.steps.iter().map(|step| step.at_s).max().unwrap_or(0);
+        let arms = |step: &&Step| {
+            !matches!(
+                step.act,
+                Act::AddTag | Act::RemoveTag | Act::DoubleSettings | Act::ApplyDoubledSettings
+            )
+        };
+        let arming = self.steps.iter().filter(arms);
+        let last_step_s = arming.map(|step| step.at_s).max().unwrap_or(0);
         let last_effect_s = self
             .expected
             .iter()
@@ -148,13 +185,16 @@ impl Scenario {
     }
 }
 
+/// The tag that keeps a ticket from being warned and closed.
+pub const EXCLUDED_TAG: &str = "aguardando-peça";
+
 const PORTUGUESE: &str = "{{contact_name}}, ainda está aí? Encerro em {{time_left}}.";
 const SPANISH: &str = "{{contact_name}}, ¿sigue ahí? Cierro en {{time_left}}.";
 
 const fn agent(at_s: u32, text: &'static str) -> Step {
     Step {
         at_s,
-        writer: Writer::Agent,
+        act: Act::Agent,
         text,
     }
 }
@@ -162,15 +202,21 @@ const fn agent(at_s: u32, text: &'static str) -> Step {
 const fn customer(at_s: u32, text: &'static str) -> Step {
     Step {
         at_s,
-        writer: Writer::Customer,
+        act: Act::Customer,
         text,
     }
+}
+
+const fn done(at_s: u32, act: Act, text: &'static str) -> Step {
+    Step { at_s, act, text }
 }
 
 const fn yellow(at_s: u32, counts_from_s: u32) -> Expected {
     Expected {
         at_s,
         counts_from_s,
+        cycle_from_s: counts_from_s,
+        deadline_s: Some(at_s),
         effect: Effect::FirstAlert,
         alert: Alert::Yellow,
     }
@@ -181,6 +227,8 @@ const fn yellow_under_red(at_s: u32, counts_from_s: u32) -> Expected {
     Expected {
         at_s,
         counts_from_s,
+        cycle_from_s: counts_from_s,
+        deadline_s: Some(at_s),
         effect: Effect::FirstAlert,
         alert: Alert::Red,
     }
@@ -190,6 +238,8 @@ const fn red(at_s: u32, counts_from_s: u32) -> Expected {
     Expected {
         at_s,
         counts_from_s,
+        cycle_from_s: counts_from_s,
+        deadline_s: Some(at_s),
         effect: Effect::SecondAlert,
         alert: Alert::Red,
     }
@@ -199,6 +249,8 @@ const fn warning(at_s: u32, counts_from_s: u32) -> Expected {
     Expected {
         at_s,
         counts_from_s,
+        cycle_from_s: counts_from_s,
+        deadline_s: Some(at_s),
         effect: Effect::Warning,
         alert: Alert::Red,
     }
@@ -208,6 +260,8 @@ const fn closed(at_s: u32, counts_from_s: u32) -> Expected {
     Expected {
         at_s,
         counts_from_s,
+        cycle_from_s: counts_from_s,
+        deadline_s: Some(at_s),
         effect: Effect::Close,
         alert: Alert::None,
     }
@@ -217,215 +271,33 @@ const fn cleared(at_s: u32) -> Expected {
     Expected {
         at_s,
         counts_from_s: at_s,
+        cycle_from_s: at_s,
+        deadline_s: None,
         effect: Effect::Cleared,
         alert: Alert::None,
     }
 }
 
-/// All conversations of the demo.
-pub const SCENARIOS: [Scenario; 7] = [
-    Scenario {
-        name: "silence",
-        example: "agent 0",
-        counts_from_first_message: false,
-        agent: "Beatriz Oliveira",
-        customer: "João Pereira",
-        phone: "+5511987650001",
-        queue: "Entregas",
-        warning: PORTUGUESE,
-        steps: &[agent(0, "Seu pedido saiu para entrega. Está em casa?")],
-        expected: &[yellow(10, 0), red(20, 0), warning(25, 0), closed(30, 0)],
-        ends_closed: true,
-    },
-    Scenario {
-        name: "answer",
-        example: "agent 0, customer 12",
-        counts_from_first_message: false,
-        agent: "Martín Gómez",
-        customer: "María Quispe",
-        phone: "+51987650002",
-        queue: "Facturación",
-        warning: SPANISH,
-        steps: &[
-            agent(0, "¿Me confirma el número de su factura?"),
-            customer(12, "Sí, es la F-20418."),
-        ],
-        expected: &[yellow(10, 0), cleared(12)],
-        ends_closed: false,
-    },
-    Scenario {
-        name: "answer-then-silence",
-        example: "agent 0, customer 12, agent 15",
-        counts_from_first_message: false,
-        agent: "Camila Rojas",
-        customer: "José Núñez",
-        phone: "+56987650003",
-        queue: "Soporte",
-        warning: SPANISH,
-        steps: &[
-            agent(0, "¿Ya reinició el equipo?"),
-            customer(12, "Sí, y sigue igual."),
-            agent(15, "¿De qué color es la luz del módem?"),
-        ],
-        expected: &[
-            yellow(10, 0),
-            cleared(12),
-            yellow(25, 15),
-            red(35, 15),
-            warning(40, 15),
-            closed(45, 15),
-        ],
-        ends_closed: true,
-    },
-    Scenario {
-        name: "second-message",
-        example: "agent 0, agent 8",
-        counts_from_first_message: false,
-        agent: "Rafael Lima",
-        customer: "Luiza Ramos",
-        phone: "+5521987650004",
-        queue: "Vendas",
-        warning: PORTUGUESE,
-        steps: &[
-            agent(0, "Temos o tamanho 38 em estoque."),
-            agent(8, "Quer que eu reserve para você?"),
-        ],
-        expected: &[yellow(18, 8), red(28, 8), warning(33, 8), closed(38, 8)],
-        ends_closed: true,
-    },
-    Scenario {
-        name: "first-message-counts",
-        example: "agent 0, agent 8 with FIRST_MESSAGE",
-        counts_from_first_message: true,
-        agent: "Lucía Fernández",
-        customer: "Carlos Mendoza",
-        phone: "+5491187650005",
-        queue: "Reservas",
-        warning: SPANISH,
-        steps: &[
-            agent(0, "Su mesa para cuatro está lista."),
-            agent(8, "¿La confirmamos para las 21?"),
-        ],
-        expected: &[yellow(10, 0), red(20, 0), warning(25, 0), closed(30, 0)],
-        ends_closed: true,
-    },
-    Scenario {
-        name: "after-the-warning",
-        example: "agent 0, agent 27",
-        counts_from_first_message: false,
-        agent: "Thiago Alves",
-        customer: "Ana Clara Costa",
-        phone: "+5531987650006",
-        queue: "Suporte",
-        warning: PORTUGUESE,
-        steps: &[
-            agent(0, "Consegue enviar uma foto do produto?"),
-            agent(27, "Sem pressa: pode ser pelo celular."),
-        ],
-        expected: &[
-            yellow(10, 0),
-            red(20, 0),
-            warning(25, 0),
-            yellow_under_red(37, 27),
-            red(47, 27),
-            warning(52, 27),
-            closed(57, 27),
-        ],
-        ends_closed: true,
-    },
-    Scenario {
-        name: "no-activity",
-        example: "agent 0, system message 9, note 9",
-        counts_from_first_message: false,
-        agent: "Valentina Díaz",
-        customer: "Sofía Herrera",
-        phone: "+573187650007",
-        queue: "Garantías",
-        warning: SPANISH,
-        steps: &[
-            agent(0, "¿Nos cuenta qué pasó con el equipo?"),
-            Step {
-                at_s: 9,
-                writer: Writer::System,
-                text: "Su solicitud tiene el número 7731.",
-            },
-            Step {
-                at_s: 9,
-                writer: Writer::Note,
-                text: "Revisar la garantía extendida.",
-            },
-        ],
-        expected: &[yellow(10, 0), red(20, 0), warning(25, 0), closed(30, 0)],
-        ends_closed: true,
-    },
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The text of the table, for comparison with what is written out above.
-    fn as_in_the_table(scenario: &Scenario) -> String {
-        let words = scenario
-            .expected
-            .iter()
-            .map(|expected| format!("{} {}", expected.effect, expected.at_s));
-        words.collect::<Vec<_>>().join(", ")
+/// A warning that goes out late, at a step that allows it; it was due before, in the cycle of the first message.
+const fn warning_once_allowed(at_s: u32, deadline_s: u32) -> Expected {
+    Expected {
+        at_s,
+        counts_from_s: at_s,
+        cycle_from_s: 0,
+        deadline_s: Some(deadline_s),
+        effect: Effect::Warning,
+        alert: Alert::Red,
     }
+}
 
-    #[test]
-    fn the_conversations_are_those_of_the_table() {
-        let table = [
-            ("agent 0", "yellow 10, red 20, warning 25, closed 30"),
-            ("agent 0, customer 12", "yellow 10, cleared 12"),
-            (
-                "agent 0, customer 12, agent 15",
-                "yellow 10, cleared 12, yellow 25, red 35, warning 40, closed 45",
-            ),
-            (
-                "agent 0, agent 8",
-                "yellow 18, red 28, warning 33, closed 38",
-            ),
-            (
-                "agent 0, agent 8 with FIRST_MESSAGE",
-                "yellow 10, red 20, warning 25, closed 30",
-            ),
-            (
-                "agent 0, agent 27",
-                "yellow 10, red 20, warning 25, yellow 37, red 47, warning 52, closed 57",
-            ),
-            (
-                "agent 0, system message 9, note 9",
-                "yellow 10, red 20, warning 25, closed 30",
-            ),
-        ];
-        let written: Vec<_> = SCENARIOS
-            .iter()
-            .map(|s| (s.example.to_owned(), as_in_the_table(s)))
-            .collect();
-        let table: Vec<_> = table
-            .iter()
-            .map(|(example, text)| ((*example).to_owned(), (*text).to_owned()))
-            .collect();
-        assert_eq!(written, table);
-    }
-
-    #[test]
-    fn what_is_counted_from_is_a_step_and_the_first_is_at_zero() {
-        for scenario in SCENARIOS {
-            assert_eq!(
-                scenario.steps.first().map(|step| step.at_s),
-                Some(0),
-                "{}",
-                scenario.name
-            );
-            for expected in scenario.expected {
-                let is_step = scenario
-                    .steps
-                    .iter()
-                    .any(|step| step.at_s == expected.counts_from_s);
-                assert!(is_step, "{}: {expected:?}", scenario.name);
-            }
-        }
+/// A close that counts from its late warning, which goes out at a step; in the cycle of the first message.
+const fn closed_after_warning(at_s: u32, warned_s: u32) -> Expected {
+    Expected {
+        at_s,
+        counts_from_s: warned_s,
+        cycle_from_s: 0,
+        deadline_s: None,
+        effect: Effect::Close,
+        alert: Alert::None,
     }
 }

@@ -5,10 +5,11 @@ use plazo_proto::common::v1::AuthorKind;
 use plazo_proto::notification::v1::{ActiveMessageKind, ActiveMessageState};
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
-    Alert as ProtoAlert, CloseSource, MessageKind, Stage, StageFired, TicketEvent,
+    Alert as ProtoAlert, CloseSource, CycleKind, CycleStart, HoldEnd, HoldEnded, MessageKind,
+    Stage, StageFired, TicketEvent,
 };
 
-use super::scenarios::{Alert, Effect, Writer};
+use super::scenarios::{Act, Alert, Effect};
 
 /// An event of a ticket.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,12 +28,23 @@ pub enum Happening {
     /// Somebody wrote.
     Wrote {
         /// Who.
-        writer: Writer,
+        writer: Act,
         /// What.
         text: String,
         /// The cycle that this started; 0 for none.
         started_cycle: i32,
     },
+    /// Something else was done to the ticket.
+    Did {
+        /// What.
+        act: Act,
+        /// The reason of a hold, or the tags.
+        text: String,
+        /// The cycle that this started; 0 for none.
+        started_cycle: i32,
+    },
+    /// What always goes along with other things: the automation's pause, a hold that something else has ended.
+    Aside,
     /// A stage took effect.
     Fired {
         /// The stage, never [`Effect::Cleared`].
@@ -139,6 +151,26 @@ fn from_payload(payload: &Payload) -> Happening {
             }
         }
         Payload::ActiveMessageReported(reported) => state_name(reported.state),
+        Payload::AutomationPaused(_) | Payload::AutomationResumed(_) => Happening::Aside,
+        Payload::Held(event) => {
+            let hold = event.hold.clone().unwrap_or_default();
+            did(Act::Hold, hold.reason, &[])
+        }
+        Payload::HoldEnded(ended) => from_hold_end(ended),
+        Payload::Transferred(_) => did(Act::Transfer, String::new(), &[]),
+        Payload::TagsChanged(changed) if changed.added.is_empty() => {
+            did(Act::RemoveTag, changed.removed.join(", "), &[])
+        }
+        Payload::TagsChanged(changed) => did(Act::AddTag, changed.added.join(", "), &[]),
+        Payload::PolicyApplied(applied) => {
+            did(Act::ApplyDoubledSettings, String::new(), &applied.cycles)
+        }
+        Payload::Unlinked(_) => Happening::Other {
+            name: "an unlinking",
+        },
+        Payload::SetOpen(_) => Happening::Other {
+            name: "an opening by the bot",
+        },
         Payload::Assigned(_) => Happening::Other {
             name: "an assignment",
         },
@@ -148,18 +180,45 @@ fn from_payload(payload: &Payload) -> Happening {
     }
 }
 
-fn writer(author_kind: i32, message_kind: i32) -> Option<Writer> {
+fn did(act: Act, text: String, cycles: &[CycleStart]) -> Happening {
+    let of_customer = |start: &&CycleStart| start.kind() != CycleKind::AgentSilent;
+    Happening::Did {
+        act,
+        text,
+        started_cycle: cycles
+            .iter()
+            .find(of_customer)
+            .map_or(0, |start| start.cycle),
+    }
+}
+
+fn from_hold_end(ended: &HoldEnded) -> Happening {
+    match ended.cause() {
+        HoldEnd::Resumed => did(Act::Resume, String::new(), &ended.cycles),
+        HoldEnd::Expired => Happening::Other {
+            name: "a hold that ended by itself",
+        },
+        _ => Happening::Aside,
+    }
+}
+
+fn writer(author_kind: i32, message_kind: i32) -> Option<Act> {
     let is_note = message_kind == i32::from(MessageKind::Note);
     match (AuthorKind::try_from(author_kind), is_note) {
-        (Ok(AuthorKind::Agent), false) => Some(Writer::Agent),
-        (Ok(AuthorKind::Agent), true) => Some(Writer::Note),
-        (Ok(AuthorKind::Customer), false) => Some(Writer::Customer),
-        (Ok(AuthorKind::System), false) => Some(Writer::System),
+        (Ok(AuthorKind::Agent), false) => Some(Act::Agent),
+        (Ok(AuthorKind::Agent), true) => Some(Act::Note),
+        (Ok(AuthorKind::Customer), false) => Some(Act::Customer),
+        (Ok(AuthorKind::System), false) => Some(Act::System),
         _ => None,
     }
 }
 
 fn from_stage(fired: &StageFired) -> Happening {
+    if fired.kind() == CycleKind::AgentSilent {
+        return Happening::Other {
+            name: "an alert of the agent's side",
+        };
+    }
     let effect = match Stage::try_from(fired.stage) {
         Ok(Stage::FirstAlert) => Effect::FirstAlert,
         Ok(Stage::SecondAlert) => Effect::SecondAlert,

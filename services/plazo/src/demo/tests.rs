@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::scenarios::{Alert, Effect, SCENARIOS, Scenario, Writer};
+use super::scenarios::{Act, Alert, Effect, SCENARIOS, Scenario};
 use super::seen::{Happening, Seen};
 use super::timeline::Timeline;
 use super::verdict::{FinalTicket, Problem, Rules, Verdict, judge};
@@ -33,7 +33,7 @@ fn wrote(ms: i64, scenario: &Scenario, step: usize, started_cycle: i32) -> Seen 
     seen(
         ms,
         Happening::Wrote {
-            writer: step.writer,
+            writer: step.act,
             text,
             started_cycle,
         },
@@ -156,6 +156,91 @@ fn an_answer_and_a_second_cycle_are_right() {
             cycle: 1
         }]
     );
+}
+
+fn scenario(name: &str) -> &'static Scenario {
+    let found = SCENARIOS.iter().find(|scenario| scenario.name == name);
+    found.expect("it is there")
+}
+
+fn did(ms: i64, act: Act, started_cycle: i32) -> Seen {
+    let text = String::new();
+    seen(
+        ms,
+        Happening::Did {
+            act,
+            text,
+            started_cycle,
+        },
+    )
+}
+
+#[test]
+fn a_hold_that_the_customer_ends_is_right_and_so_is_the_pause_of_the_automation() {
+    let scenario = scenario("hold-then-answer");
+    let mut events = vec![
+        seen(0, Happening::Opened),
+        seen(0, Happening::Aside),
+        wrote(0, scenario, 0, 1),
+        fired(2001, Effect::FirstAlert, 1, 2000, Alert::Yellow),
+        did(3000, Act::Hold, 0),
+        seen(3000, Happening::Cleared),
+        seen(3600, Happening::Aside),
+        wrote(3600, scenario, 2, 0),
+        wrote(4000, scenario, 3, 2),
+        fired(6001, Effect::FirstAlert, 2, 6000, Alert::Yellow),
+        fired(8001, Effect::SecondAlert, 2, 8000, Alert::Red),
+    ];
+    events.extend(warned(9001, 2, 9000));
+    events.extend(closed(10_001, 2, 10_000));
+    events.push(seen(10_001, Happening::Aside));
+    assert_eq!(judge(scenario, RULES, &events, CLOSED).problems, []);
+    events.remove(5);
+    // What is then found is the removal of the close.
+    let problems = judge(scenario, RULES, &events, CLOSED).problems;
+    let late = Problem::Late {
+        effect: Effect::Cleared,
+        late_ms: 7001,
+    };
+    assert_eq!(problems, [late]);
+}
+
+#[test]
+fn a_tag_delays_the_warning_and_the_close_counts_from_it() {
+    let scenario = scenario("excluded-tag");
+    let warned_at = |ms: i64| {
+        let mut events = vec![
+            seen(0, Happening::Opened),
+            wrote(0, scenario, 0, 1),
+            fired(10_001, Effect::FirstAlert, 1, 10_000, Alert::Yellow),
+            fired(20_001, Effect::SecondAlert, 1, 20_000, Alert::Red),
+            did(22_000, Act::AddTag, 0),
+            did(28_000, Act::RemoveTag, 0),
+        ];
+        events.extend(warned(ms, 1, 25_000));
+        events.extend(closed(ms + 5_010, 1, ms + 5_005));
+        judge(scenario, RULES, &events, CLOSED).problems
+    };
+    assert_eq!(warned_at(28_003), []);
+    assert!(!warned_at(25_003).is_empty(), "the tag is still there");
+}
+
+#[test]
+fn settings_that_are_doubled_leave_a_trace_where_they_apply() {
+    let scenario = scenario("settings-applied-late");
+    let mut events = vec![
+        seen(0, Happening::Opened),
+        wrote(0, scenario, 0, 1),
+        fired(2001, Effect::FirstAlert, 1, 2000, Alert::Yellow),
+        did(2410, Act::ApplyDoubledSettings, 0),
+        fired(8001, Effect::SecondAlert, 1, 8000, Alert::Red),
+    ];
+    events.extend(warned(10_001, 1, 10_000));
+    events.extend(closed(12_001, 1, 12_000));
+    assert_eq!(judge(scenario, RULES, &events, CLOSED).problems, []);
+    events.remove(3);
+    let problems = judge(scenario, RULES, &events, CLOSED).problems;
+    assert_eq!(problems, [Problem::NotWritten { at_s: 12 }]);
 }
 
 #[test]
@@ -289,7 +374,7 @@ fn what_is_too_much_is_found() {
         Happening::Opened,
         Happening::Cleared,
         Happening::Wrote {
-            writer: Writer::Agent,
+            writer: Act::Agent,
             text: "again".to_owned(),
             started_cycle: 0,
         },
@@ -441,10 +526,10 @@ fn people_see_a_table() {
     timeline.ended(&report_of(&silence()));
     let text = String::from_utf8(out).expect("text");
     for line in [
-        "  2.005 s    5.0 ms  1 João    ▲ yellow alert",
-        "  5.005 s    5.0 ms  1 João    ✉ “still there?”",
-        "  5.020 s            1 João    ✉ delivered",
-        "  6.005 s    5.0 ms  1 João    ■ closed for inactivity, to block x",
+        "  2.005 s    5.0 ms   1 João    ▲ yellow alert",
+        "  5.005 s    5.0 ms   1 João    ✉ “still there?”",
+        "  5.020 s             1 João    ✉ delivered",
+        "  6.005 s    5.0 ms   1 João    ■ closed for inactivity, to block x",
         "               yellow      red  warning   closed",
         "  expected        2.0      4.0      5.0      6.0",
         "  seen          2.005    4.005    5.005    6.005",

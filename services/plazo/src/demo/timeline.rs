@@ -7,7 +7,7 @@ use std::io::Write;
 use jiff::Timestamp;
 
 use super::scenarios::{
-    Alert, CLOSE_S, Effect, FIRST_ALERT_S, SCENARIOS, SECOND_ALERT_S, Scenario, WARNING_S, Writer,
+    Act, Alert, CLOSE_S, Effect, FIRST_ALERT_S, SCENARIOS, SECOND_ALERT_S, Scenario, WARNING_S,
 };
 use super::seen::{Happening, Seen};
 use super::verdict::{micros_between, scaled_us};
@@ -69,7 +69,7 @@ impl<W: Write> Timeline<W> {
     }
 
     fn show(&mut self, line: &Line) {
-        let number = self.paint(Style::Dim, &(line.index + 1).to_string());
+        let number = self.paint(Style::Dim, &format!("{:>2}", line.index + 1));
         let late = self.paint(Style::Dim, &format!("{:>9}", line.late));
         let text = self.paint(line.style, &line.text);
         let (at, customer, width) = (&line.at, line.customer, self.name_width);
@@ -104,8 +104,9 @@ impl<W: Write + Send> Observer for Timeline<W> {
         ));
         self.say("");
         for (index, scenario) in scenarios.iter().enumerate() {
-            let number = self.paint(Style::Dim, &(index + 1).to_string());
-            let example = self.paint(Style::Dim, &in_demo_seconds(scenario, speed));
+            let number = self.paint(Style::Dim, &format!("{:>2}", index + 1));
+            let example = in_demo_seconds(scenario, scenario.speed(speed));
+            let example = self.paint(Style::Dim, &example);
             self.say(&format!("  {number} {:<16} {example}", scenario.customer));
         }
         self.say("");
@@ -202,17 +203,20 @@ fn describe(scenario: &Scenario, seen: &Seen) -> Option<(Style, String)> {
     let described = match &seen.happening {
         // Before a message is delivered, it is accepted and sent.
         Happening::Opened
+        | Happening::Aside
         | Happening::MessageReported {
             state: "accepted" | "sent",
         } => {
             return None;
         }
         Happening::Wrote { writer, text, .. } => match writer {
-            Writer::Agent => (Style::Plain, format!("{agent}: {text}")),
-            Writer::Customer => (Style::Cyan, format!("{customer}: {text}")),
-            Writer::System => (Style::Dim, format!("system: {text}")),
-            Writer::Note => (Style::Dim, format!("note by {agent}: {text}")),
+            Act::Agent => (Style::Plain, format!("{agent}: {text}")),
+            Act::Customer => (Style::Cyan, format!("{customer}: {text}")),
+            Act::System => (Style::Dim, format!("system: {text}")),
+            Act::Note => (Style::Dim, format!("note by {agent}: {text}")),
+            _ => return None,
         },
+        Happening::Did { act, text, .. } => (Style::Plain, deed(*act, agent, text)),
         Happening::Fired { effect, alert, .. } => stage(*effect, *alert),
         Happening::WarningRequested { text } => (Style::Magenta, format!("✉ “{text}”")),
         Happening::Closed { .. } => (Style::Bold, "■ closed".to_owned()),
@@ -221,6 +225,18 @@ fn describe(scenario: &Scenario, seen: &Seen) -> Option<(Style, String)> {
         Happening::Other { name } => (Style::Red, format!("? {name}")),
     };
     Some(described)
+}
+
+fn deed(act: Act, agent: &str, text: &str) -> String {
+    match act {
+        Act::Hold => format!("{agent} puts it on hold: {text}"),
+        Act::Resume => format!("{agent} resumes it"),
+        Act::Transfer => format!("{agent} transfers it to its queue"),
+        Act::AddTag => format!("{agent} adds the tag {text}"),
+        Act::RemoveTag => format!("{agent} removes the tag {text}"),
+        Act::DoubleSettings | Act::ApplyDoubledSettings => "the new settings apply".to_owned(),
+        Act::Agent | Act::Customer | Act::System | Act::Note => text.to_owned(),
+    }
 }
 
 fn stage(effect: Effect, alert: Alert) -> (Style, String) {
@@ -236,11 +252,18 @@ fn stage(effect: Effect, alert: Alert) -> (Style, String) {
 /// The example with the seconds of the demo.
 fn in_demo_seconds(scenario: &Scenario, speed: u32) -> String {
     let step = |step: &super::scenarios::Step| {
-        let who = match step.writer {
-            Writer::Agent => "agent",
-            Writer::Customer => "customer",
-            Writer::System => "system message",
-            Writer::Note => "note",
+        let who = match step.act {
+            Act::Agent => "agent",
+            Act::Customer => "customer",
+            Act::System => "system message",
+            Act::Note => "note",
+            Act::Hold => "hold",
+            Act::Resume => "resume",
+            Act::Transfer => "transfer",
+            Act::AddTag => "tag that excludes",
+            Act::RemoveTag => "tag removed",
+            Act::DoubleSettings => "settings doubled",
+            Act::ApplyDoubledSettings => "doubled settings applied",
         };
         let at = match step.at_s {
             0 => "0".to_owned(),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::scenarios::{Alert, Effect, Expected, Scenario, Step, Writer};
+use super::scenarios::{Act, Alert, Effect, Expected, Scenario, Step};
 use super::seen::{Happening, Seen};
 
 /// Deadlines are whole milliseconds, rounded up.
@@ -26,7 +26,7 @@ pub struct FinalTicket {
     pub is_closed: bool,
     /// The alert that shows.
     pub alert: Alert,
-    /// Whether another look at it is still pending.
+    /// Whether another look at it is still pending, but for the automation's.
     pub is_pending: bool,
 }
 
@@ -115,6 +115,10 @@ pub enum Problem {
 
 /// Judges one conversation by all events of its ticket.
 pub fn judge(scenario: &Scenario, rules: Rules, seen: &[Seen], end: FinalTicket) -> Verdict {
+    let rules = Rules {
+        speed: scenario.speed(rules.speed),
+        ..rules
+    };
     let mut judge = Judge {
         rules,
         seen: seen.iter().map(|seen| (seen, false)).collect(),
@@ -125,7 +129,7 @@ pub fn judge(scenario: &Scenario, rules: Rules, seen: &[Seen], end: FinalTicket)
     let rows = scenario
         .expected
         .iter()
-        .map(|expected| judge.match_effect(*expected, anchor_of(expected, &steps)))
+        .map(|expected| judge.match_effect(*expected, &steps))
         .collect();
     judge.note_rest();
     judge.check_end(scenario, end);
@@ -147,11 +151,8 @@ struct PlayedStep {
     started_cycle: i32,
 }
 
-fn anchor_of(expected: &Expected, steps: &[PlayedStep]) -> Option<PlayedStep> {
-    steps
-        .iter()
-        .find(|step| step.at_s == expected.counts_from_s)
-        .copied()
+fn step_at(at_s: u32, steps: &[PlayedStep]) -> Option<PlayedStep> {
+    steps.iter().find(|step| step.at_s == at_s).copied()
 }
 
 struct Judge<'a> {
@@ -182,7 +183,8 @@ impl Judge<'_> {
             self.problems.push(Problem::NotWritten { at_s: 0 });
         }
         let mut played: Vec<PlayedStep> = Vec::with_capacity(steps.len());
-        for step in steps {
+        // Settings for new cycles leave no trace in the ticket.
+        for step in steps.iter().filter(|step| step.act != Act::DoubleSettings) {
             let zero_at = played.first().map(|first| first.at);
             played.extend(self.match_step(step, zero_at));
         }
@@ -191,7 +193,8 @@ impl Judge<'_> {
 
     fn match_step(&mut self, step: &Step, zero_at: Option<Timestamp>) -> Option<PlayedStep> {
         let is_it = |seen: &Seen| match &seen.happening {
-            Happening::Wrote { writer, text, .. } => *writer == step.writer && text == step.text,
+            Happening::Wrote { writer, text, .. } => *writer == step.act && text == step.text,
+            Happening::Did { act, .. } => *act == step.act,
             _ => false,
         };
         let Some(seen) = self.take(is_it) else {
@@ -199,18 +202,15 @@ impl Judge<'_> {
             return None;
         };
         let started_cycle = match seen.happening {
-            Happening::Wrote { started_cycle, .. } => started_cycle,
+            Happening::Wrote { started_cycle, .. } | Happening::Did { started_cycle, .. } => {
+                started_cycle
+            }
             _ => 0,
         };
-        let starts_none = matches!(
-            step.writer,
-            Writer::Customer | Writer::System | Writer::Note
-        );
+        let starts_none = !matches!(step.act, Act::Agent | Act::Resume);
         if starts_none && started_cycle != 0 {
-            self.problems.push(Problem::Extra(format!(
-                "a cycle started by {:?}",
-                step.text
-            )));
+            let what = format!("a cycle started by {:?} {:?}", step.act, step.text);
+            self.problems.push(Problem::Extra(what));
         }
         let planned_us = scaled_us(step.at_s, self.rules.speed);
         let late_us = micros_between(zero_at.unwrap_or(seen.at), seen.at) - planned_us;
@@ -228,21 +228,14 @@ impl Judge<'_> {
         })
     }
 
-    fn match_effect(&mut self, expected: Expected, anchor: Option<PlayedStep>) -> Row {
+    fn match_effect(&mut self, expected: Expected, steps: &[PlayedStep]) -> Row {
         let effect = expected.effect;
         let seen = self.take(|seen| match &seen.happening {
             Happening::Fired { effect: fired, .. } => *fired == effect,
             Happening::Cleared => effect == Effect::Cleared,
             _ => false,
         });
-        let due_at = anchor.and_then(|anchor| {
-            let distance = expected.at_s - expected.counts_from_s;
-            let after_us = scaled_us(distance, self.rules.speed);
-            anchor
-                .at
-                .checked_add(jiff::SignedDuration::from_micros(after_us))
-                .ok()
-        });
+        let due_at = self.instant_after(expected.counts_from_s, expected.at_s, steps);
         let mut row = Row {
             expected,
             due_at,
@@ -259,9 +252,17 @@ impl Judge<'_> {
             row.late_us = Some(late_us);
             self.check_lateness(effect, late_us);
         }
-        self.check_stage(&expected, &seen, anchor, due_at);
+        self.check_stage(&expected, &seen, steps);
         self.take_what_belongs(effect, &seen);
         row
+    }
+
+    /// The instant `at_s` of the example, counted from the commit of one of its steps.
+    fn instant_after(&self, from_s: u32, at_s: u32, steps: &[PlayedStep]) -> Option<Timestamp> {
+        let step = step_at(from_s, steps)?;
+        let after_us = scaled_us(at_s - from_s, self.rules.speed);
+        let after = jiff::SignedDuration::from_micros(after_us);
+        step.at.checked_add(after).ok()
     }
 
     fn check_lateness(&mut self, effect: Effect, late_us: i64) {
@@ -278,13 +279,7 @@ impl Judge<'_> {
         }
     }
 
-    fn check_stage(
-        &mut self,
-        expected: &Expected,
-        seen: &Seen,
-        anchor: Option<PlayedStep>,
-        right_due_at: Option<Timestamp>,
-    ) {
+    fn check_stage(&mut self, expected: &Expected, seen: &Seen, steps: &[PlayedStep]) {
         let effect = expected.effect;
         let Happening::Fired {
             cycle,
@@ -295,13 +290,16 @@ impl Judge<'_> {
         else {
             return;
         };
-        if let Some(right) = right_due_at {
+        let deadline = expected.deadline_s;
+        let right =
+            deadline.and_then(|at_s| self.instant_after(expected.cycle_from_s, at_s, steps));
+        if let Some(right) = right {
             let off_us = micros_between(right, *due_at);
             if !(0..ROUNDING_US).contains(&off_us) {
                 self.problems.push(Problem::WrongDueTime { effect, off_us });
             }
         }
-        if let Some(anchor) = anchor
+        if let Some(anchor) = step_at(expected.cycle_from_s, steps)
             && anchor.started_cycle != *cycle
         {
             self.problems.push(Problem::WrongCycle {
@@ -359,9 +357,10 @@ impl Judge<'_> {
     fn note_rest(&mut self) {
         let rest = self.seen.iter().filter(|(_, is_taken)| !is_taken);
         let extra = rest.filter_map(|(seen, _)| match &seen.happening {
-            Happening::MessageReported { .. } => None,
+            Happening::MessageReported { .. } | Happening::Aside => None,
             Happening::Opened => Some("a second opening".to_owned()),
             Happening::Wrote { text, .. } => Some(format!("the message {text:?}")),
+            Happening::Did { act, .. } => Some(format!("{act:?}")),
             Happening::Fired { effect, .. } => Some(effect.to_string()),
             Happening::Cleared => Some(Effect::Cleared.to_string()),
             Happening::Closed { .. } => Some("a close".to_owned()),

@@ -1,45 +1,46 @@
 //! `plazo.ticketing.v1.SettingsService`.
 
 mod answers;
+mod calendars;
+mod policies;
 mod requests;
-
-use std::sync::Arc;
 
 use futures::FutureExt as _;
 use plazo_proto::ticketing::v1::settings_service_server::SettingsService as Api;
 use plazo_proto::ticketing::v1::{
     CreateAgentRequest, CreateAgentResponse, CreateBotRequest, CreateBotResponse,
-    CreateQueueRequest, CreateQueueResponse, GetAgentRequest, GetAgentResponse, GetBotRequest,
-    GetBotResponse, GetInactivityPolicyRequest, GetInactivityPolicyResponse, InactivityPolicy,
-    ListAgentsRequest, ListAgentsResponse, ListBotsRequest, ListBotsResponse, ListQueuesRequest,
-    ListQueuesResponse, PreviewSettingsRequest, PreviewSettingsResponse, SetExitRouteRequest,
-    SetExitRouteResponse, SetInactivityPolicyRequest, SetInactivityPolicyResponse,
-    UpdateAgentRequest, UpdateAgentResponse, UpdateBotRequest, UpdateBotResponse,
+    CreateCalendarRequest, CreateCalendarResponse, CreateQueueRequest, CreateQueueResponse,
+    GetAgentRequest, GetAgentResponse, GetBotRequest, GetBotResponse, GetCalendarRequest,
+    GetCalendarResponse, GetInactivityPolicyRequest, GetInactivityPolicyResponse,
+    ListAgentsRequest, ListAgentsResponse, ListBotsRequest, ListBotsResponse, ListCalendarsRequest,
+    ListCalendarsResponse, ListQueuesRequest, ListQueuesResponse, PreviewSettingsRequest,
+    PreviewSettingsResponse, RemoveQueuePolicyRequest, RemoveQueuePolicyResponse,
+    SetExitRouteRequest, SetExitRouteResponse, SetInactivityPolicyRequest,
+    SetInactivityPolicyResponse, UpdateAgentRequest, UpdateAgentResponse, UpdateBotRequest,
+    UpdateBotResponse, UpdateCalendarRequest, UpdateCalendarResponse,
 };
-use plazo_service::status;
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use tonic::{Request, Response, Status};
 
 use super::caller::actor_of_tenant;
 use super::pages::Page;
+use crate::applying::Applying;
 use crate::changes::{Changes, RequestKey};
 use crate::error::Error;
-use crate::policy_proto::policy_to_proto;
-use crate::settings::{agents, bots, check_reach, policies, queues};
-use crate::store::settings::PolicyCache;
+use crate::settings::{agents, bots, check_reach, queues};
 
-/// Bots, their policies, queues and agents.
+/// Bots, their policies, calendars, queues and agents.
 #[derive(Debug, Clone)]
 pub struct SettingsService {
     changes: Changes,
-    policies: Arc<PolicyCache>,
+    applying: Applying,
 }
 
 impl SettingsService {
-    /// Settings in the database of `changes`.
-    pub fn new(changes: Changes, policies: Arc<PolicyCache>) -> Self {
-        Self { changes, policies }
+    /// Settings in the database of `changes`, applied to open tickets by `applying`.
+    pub fn new(changes: Changes, applying: Applying) -> Self {
+        Self { changes, applying }
     }
 
     async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
@@ -133,10 +134,8 @@ impl Api for SettingsService {
         requests::check_exit_route(&request)?;
         check_reach(&actor, request.bot_id)?;
         let key = RequestKey::new(&actor, "SetExitRoute", &request.request_id, &request)?;
-        let policies = Arc::clone(&self.policies);
         let answer = self.changes.run(key, move |connection| {
-            let (actor, policies, request) =
-                (actor.clone(), Arc::clone(&policies), request.clone());
+            let (actor, request) = (actor.clone(), request.clone());
             async move {
                 let SetExitRouteRequest {
                     bot_id,
@@ -144,8 +143,7 @@ impl Api for SettingsService {
                     exit_route,
                     ..
                 } = &request;
-                let set =
-                    bots::set_exit_route(connection, &actor, &policies, *bot_id, etag, exit_route);
+                let set = bots::set_exit_route(connection, &actor, *bot_id, etag, exit_route);
                 Ok(SetExitRouteResponse {
                     bot: Some(answers::bot(set.await?)),
                 })
@@ -159,48 +157,56 @@ impl Api for SettingsService {
         &self,
         request: Request<GetInactivityPolicyRequest>,
     ) -> Result<Response<GetInactivityPolicyResponse>, Status> {
-        let actor = actor_of_tenant(&request)?;
-        let bot_id = requests::bot_id(request.get_ref().bot_id)?;
-        let mut connection = self.connection().await?;
-        let found = policies::get(&mut connection, &actor, &self.policies, bot_id).await?;
-        let policy = found.map_or_else(InactivityPolicy::default, |(version, policy)| {
-            policy_to_proto(version, &policy)
-        });
-        Ok(Response::new(GetInactivityPolicyResponse {
-            policy: Some(policy),
-        }))
+        self.policy(request).await.map(Response::new)
     }
 
     async fn set_inactivity_policy(
         &self,
         request: Request<SetInactivityPolicyRequest>,
     ) -> Result<Response<SetInactivityPolicyResponse>, Status> {
-        let actor = actor_of_tenant(&request)?;
-        let request = request.into_inner();
-        let replacement = requests::policy_replacement(&request)?;
-        check_reach(&actor, request.bot_id)?;
-        let key = RequestKey::new(&actor, "SetInactivityPolicy", &request.request_id, &request)?;
-        let (bot_id, replaces_version) = (request.bot_id, request.replaces_version);
-        let answer = self.changes.run(key, move |connection| {
-            let (actor, read) = (actor.clone(), replacement.clone());
-            async move {
-                let replace =
-                    policies::replace(connection, &actor, bot_id, &read, replaces_version);
-                let policy = policy_to_proto(replace.await?, &read.policy);
-                Ok(SetInactivityPolicyResponse {
-                    policy: Some(policy),
-                })
-            }
-            .boxed()
-        });
-        Ok(Response::new(answer.await?))
+        self.replace_policy(request).await.map(Response::new)
+    }
+
+    async fn remove_queue_policy(
+        &self,
+        request: Request<RemoveQueuePolicyRequest>,
+    ) -> Result<Response<RemoveQueuePolicyResponse>, Status> {
+        self.remove_policy(request).await.map(Response::new)
     }
 
     async fn preview_settings(
         &self,
-        _: Request<PreviewSettingsRequest>,
+        request: Request<PreviewSettingsRequest>,
     ) -> Result<Response<PreviewSettingsResponse>, Status> {
-        Err(status::unimplemented("NOT_BUILT_YET", "PreviewSettings"))
+        self.preview(request).await.map(Response::new)
+    }
+
+    async fn create_calendar(
+        &self,
+        request: Request<CreateCalendarRequest>,
+    ) -> Result<Response<CreateCalendarResponse>, Status> {
+        self.new_calendar(request).await.map(Response::new)
+    }
+
+    async fn get_calendar(
+        &self,
+        request: Request<GetCalendarRequest>,
+    ) -> Result<Response<GetCalendarResponse>, Status> {
+        self.calendar(request).await.map(Response::new)
+    }
+
+    async fn list_calendars(
+        &self,
+        request: Request<ListCalendarsRequest>,
+    ) -> Result<Response<ListCalendarsResponse>, Status> {
+        self.calendars(request).await.map(Response::new)
+    }
+
+    async fn update_calendar(
+        &self,
+        request: Request<UpdateCalendarRequest>,
+    ) -> Result<Response<UpdateCalendarResponse>, Status> {
+        self.change_calendar(request).await.map(Response::new)
     }
 
     async fn create_queue(

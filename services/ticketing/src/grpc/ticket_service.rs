@@ -1,6 +1,10 @@
 //! `plazo.ticketing.v1.TicketService`.
 
+mod batches;
+mod explain;
+mod reads;
 mod requests;
+mod transcript;
 mod watch;
 
 use std::sync::Arc;
@@ -11,32 +15,28 @@ use plazo_proto::ticketing::v1::ticket_service_server::TicketService as Api;
 use plazo_proto::ticketing::v1::{
     AssignTicketRequest, AssignTicketResponse, CloseTicketRequest, CloseTicketResponse,
     CloseTicketsRequest, CloseTicketsResponse, ExplainTicketRequest, ExplainTicketResponse,
-    GetTicketRequest, GetTicketResponse, HoldTicketRequest, HoldTicketResponse,
-    ListMessagesRequest, ListMessagesResponse, ListTicketEventsRequest, ListTicketEventsResponse,
-    ListTicketsRequest, ListTicketsResponse, OpenTicketRequest, OpenTicketResponse,
-    PauseAutomationRequest, PauseAutomationResponse, RecordMessageRequest, RecordMessageResponse,
+    GetTicketRequest, GetTicketResponse, GetTranscriptRequest, GetTranscriptResponse,
+    HoldTicketRequest, HoldTicketResponse, ListMessagesRequest, ListMessagesResponse,
+    ListTicketEventsRequest, ListTicketEventsResponse, ListTicketsRequest, ListTicketsResponse,
+    OpenTicketRequest, OpenTicketResponse, PauseAutomationRequest, PauseAutomationResponse,
+    RecordMessageRequest, RecordMessageResponse, RecordMessagesRequest, RecordMessagesResponse,
     ReopenTicketRequest, ReopenTicketResponse, ResumeAutomationRequest, ResumeAutomationResponse,
     ResumeTicketRequest, ResumeTicketResponse, SetTicketOpenRequest, SetTicketOpenResponse,
     TagTicketsRequest, TagTicketsResponse, Ticket, TransferTicketRequest, TransferTicketResponse,
     UnlinkTicketRequest, UnlinkTicketResponse, WatchTicketsRequest, WatchTicketsResponse,
 };
-use plazo_service::{Actor, BotScope, status};
-use prost::Message;
+use plazo_service::{Actor, BotScope};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 use tonic::{Request, Response, Status};
 
 use super::caller::actor_of_tenant;
-use super::pages::Page;
 use crate::changes::{Changes, RequestKey};
 use crate::error::Error;
 use crate::feed::hub::Hub;
-use crate::metrics::FeedMetrics;
-use crate::store::clocks::TicketKey;
 use crate::store::settings::PolicyCache;
-use crate::store::{events, messages, tickets};
 use crate::tickets::view::TicketView;
-use crate::tickets::{assign, close, open, read, record};
+use crate::tickets::{assign, automation, bulk, close, hold, open, read, record, tags, transfer};
 use crate::validate::Checks;
 
 /// Tickets and their conversations.
@@ -45,22 +45,15 @@ pub struct TicketService {
     changes: Changes,
     policies: Arc<PolicyCache>,
     hub: Hub,
-    metrics: FeedMetrics,
 }
 
 impl TicketService {
     /// Tickets in the database of `changes`; `hub` tells of their changes.
-    pub fn new(
-        changes: Changes,
-        policies: Arc<PolicyCache>,
-        hub: Hub,
-        metrics: FeedMetrics,
-    ) -> Self {
+    pub fn new(changes: Changes, policies: Arc<PolicyCache>, hub: Hub) -> Self {
         Self {
             changes,
             policies,
             hub,
-            metrics,
         }
     }
 
@@ -85,23 +78,23 @@ async fn tell(
     Ok(read::to_protos(connection, policies, &[view]).await?.pop())
 }
 
-/// A change of a ticket that is answered with the ticket: checks the request, runs the use case in a transaction, and
-/// repeats the first answer to a request id.
-macro_rules! change_ticket {
-    ($self:ident, $request:ident, $method:literal, $check:path, $use_case:path, $answer:ident) => {{
+/// A change that is answered once for each request id. `$order` is what was read from the request; `$use_case` runs in
+/// a transaction, with the connection, the policies, the actor, the request and the order, and gives the answer.
+macro_rules! change {
+    ($self:ident, $request:ident, $method:literal, $read:expr,
+     |$connection:ident, $policies:ident, $actor:ident, $message:ident, $order:ident| $answer:expr) => {{
         let actor = actor_of_tenant(&$request)?;
         let request = $request.into_inner();
-        $check(&request)?;
+        let order = $read(&actor, &request)?;
         let key = RequestKey::new(&actor, $method, &request.request_id, &request)?;
-        let policies = Arc::clone(&$self.policies);
-        let answer = $self.changes.run(key, move |connection| {
-            let (actor, request, policies) =
-                (actor.clone(), request.clone(), Arc::clone(&policies));
+        let context = Arc::new((Arc::clone(&$self.policies), actor, request, order));
+        let answer = $self.changes.run(key, move |$connection| {
+            let context = Arc::clone(&context);
             async move {
-                let view = $use_case(&mut *connection, &actor, &request).await?;
-                Ok($answer {
-                    ticket: tell(connection, &policies, view).await?,
-                })
+                let ($policies, $actor, $message, $order) = &*context;
+                let $policies: &PolicyCache = $policies;
+                let _ = ($policies, $actor, $message, $order);
+                $answer
             }
             .boxed()
         });
@@ -109,10 +102,21 @@ macro_rules! change_ticket {
     }};
 }
 
-/// Answers UNIMPLEMENTED.
-macro_rules! not_built_yet {
-    ($what:literal) => {
-        Err(status::unimplemented("NOT_BUILT_YET", $what))
+/// A change of one ticket that is answered with the ticket.
+macro_rules! change_ticket {
+    ($self:ident, $request:ident, $method:literal, $read:expr, $response:ident,
+     |$connection:ident, $policies:ident, $actor:ident, $message:ident, $order:ident| $view:expr) => {
+        change!(
+            $self,
+            $request,
+            $method,
+            $read,
+            |$connection, $policies, $actor, $message, $order| {
+                let view = $view.await?;
+                let ticket = tell($connection, $policies, view).await?;
+                Ok($response { ticket })
+            }
+        )
     };
 }
 
@@ -128,8 +132,8 @@ impl Api for TicketService {
             request,
             "OpenTicket",
             requests::check_open,
-            open::open_ticket,
-            OpenTicketResponse
+            OpenTicketResponse,
+            |db, policies, actor, it, _order| open::open_ticket(db, policies, actor, it)
         )
     }
 
@@ -138,12 +142,7 @@ impl Api for TicketService {
         request: Request<GetTicketRequest>,
     ) -> Result<Response<GetTicketResponse>, Status> {
         let actor = actor_of_tenant(&request)?;
-        let ticket_id = request.into_inner().ticket_id;
-        requests::check_ticket_id(ticket_id)?;
-        let mut connection = self.connection().await?;
-        let view = read::ticket(&mut connection, &actor, ticket_id).await?;
-        let ticket = tell(&mut connection, &self.policies, view).await?;
-        Ok(Response::new(GetTicketResponse { ticket }))
+        self.read_ticket(&actor, request.get_ref().ticket_id).await
     }
 
     async fn list_tickets(
@@ -151,31 +150,7 @@ impl Api for TicketService {
         request: Request<ListTicketsRequest>,
     ) -> Result<Response<ListTicketsResponse>, Status> {
         let actor = actor_of_tenant(&request)?;
-        let request = request.into_inner();
-        let query = requests::ticket_query(&actor, request.filter.as_ref())?;
-        let filter = format!("tickets {query:?}");
-        let page = Page::read(filter, request.page_size, &request.page_token)?;
-        let before = if page.after == 0 {
-            i64::MAX
-        } else {
-            page.after
-        };
-        let mut connection = self.connection().await?;
-        let ids = tickets::list(&mut connection, &query, before, page.limit()).await?;
-        let (ids, next_page_token) = page.finish(ids, |id| *id);
-        let keys: Vec<TicketKey> = ids
-            .into_iter()
-            .map(|ticket_id| TicketKey {
-                tenant_id: actor.tenant_id,
-                ticket_id,
-            })
-            .collect();
-        let views = read::tickets(&mut connection, &keys).await?;
-        let tickets = read::to_protos(&mut connection, &self.policies, &views).await?;
-        Ok(Response::new(ListTicketsResponse {
-            tickets,
-            next_page_token,
-        }))
+        self.page_of_tickets(&actor, request.get_ref()).await
     }
 
     async fn assign_ticket(
@@ -187,8 +162,10 @@ impl Api for TicketService {
             request,
             "AssignTicket",
             requests::check_assign,
-            assign::assign_ticket,
-            AssignTicketResponse
+            AssignTicketResponse,
+            |db, _policies, actor, it, _order| {
+                assign::assign_ticket(db, actor, it.ticket_id, &it.etag, it.agent_id)
+            }
         )
     }
 
@@ -196,27 +173,38 @@ impl Api for TicketService {
         &self,
         request: Request<RecordMessageRequest>,
     ) -> Result<Response<RecordMessageResponse>, Status> {
-        let actor = actor_of_tenant(&request)?;
-        let request = request.into_inner();
-        let new = requests::new_message(&request)?;
-        let key = RequestKey::new(&actor, "RecordMessage", &request.request_id, &request)?;
-        let policies = Arc::clone(&self.policies);
-        let ticket_id = request.ticket_id;
-        let answer = self.changes.run(key, move |connection| {
-            let (actor, new, policies) = (actor.clone(), new.clone(), Arc::clone(&policies));
-            async move {
-                let (message, view) =
-                    record::record_message(&mut *connection, &policies, &actor, ticket_id, new)
-                        .await?;
-                let ticket = tell(connection, &policies, view).await?;
+        change!(
+            self,
+            request,
+            "RecordMessage",
+            requests::addressed_message,
+            |db, policies, actor, it, order| {
+                let order = order.clone();
+                let (message, view) = record::record_message(db, policies, actor, order).await?;
                 Ok(RecordMessageResponse {
                     message: Some(message),
-                    ticket,
+                    ticket: tell(db, policies, view).await?,
                 })
             }
-            .boxed()
-        });
-        Ok(Response::new(answer.await?))
+        )
+    }
+
+    async fn record_messages(
+        &self,
+        request: Request<RecordMessagesRequest>,
+    ) -> Result<Response<RecordMessagesResponse>, Status> {
+        change!(
+            self,
+            request,
+            "RecordMessages",
+            requests::addressed_messages,
+            |db, policies, actor, it, order| {
+                let order = order.clone();
+                let outcomes = record::record_messages(db, policies, actor, order).await?;
+                let results = batches::message_results(db, policies, outcomes).await?;
+                batches::fitting(RecordMessagesResponse { results }, "messages")
+            }
+        )
     }
 
     async fn list_messages(
@@ -224,22 +212,7 @@ impl Api for TicketService {
         request: Request<ListMessagesRequest>,
     ) -> Result<Response<ListMessagesResponse>, Status> {
         let actor = actor_of_tenant(&request)?;
-        let request = request.into_inner();
-        requests::check_ticket_id(request.ticket_id)?;
-        let filter = format!("messages {}", request.ticket_id);
-        let page = Page::read(filter, or_100(request.page_size), &request.page_token)?;
-        let mut connection = self.connection().await?;
-        let key = read::ticket(&mut connection, &actor, request.ticket_id)
-            .await?
-            .facts
-            .key;
-        let rows = messages::list(&mut connection, key, page.after, page.limit()).await?;
-        let (messages, next_page_token) =
-            page.finish_by_size(rows, |message| message.ticket_seq, Message::encoded_len);
-        Ok(Response::new(ListMessagesResponse {
-            messages,
-            next_page_token,
-        }))
+        self.page_of_messages(&actor, request.get_ref()).await
     }
 
     async fn close_ticket(
@@ -250,9 +223,11 @@ impl Api for TicketService {
             self,
             request,
             "CloseTicket",
-            requests::check_close,
-            close::close_ticket,
-            CloseTicketResponse
+            requests::close_order,
+            CloseTicketResponse,
+            |db, _policies, actor, it, order| {
+                close::close_ticket(db, actor, it.ticket_id, &it.etag, order)
+            }
         )
     }
 
@@ -264,9 +239,11 @@ impl Api for TicketService {
             self,
             request,
             "ReopenTicket",
-            requests::check_reopen,
-            close::reopen_ticket,
-            ReopenTicketResponse
+            requests::check_change,
+            ReopenTicketResponse,
+            |db, _policies, actor, it, _order| {
+                close::reopen_ticket(db, actor, it.ticket_id, &it.etag)
+            }
         )
     }
 
@@ -275,22 +252,7 @@ impl Api for TicketService {
         request: Request<ListTicketEventsRequest>,
     ) -> Result<Response<ListTicketEventsResponse>, Status> {
         let actor = actor_of_tenant(&request)?;
-        let request = request.into_inner();
-        requests::check_ticket_id(request.ticket_id)?;
-        let filter = format!("events {}", request.ticket_id);
-        let page = Page::read(filter, or_100(request.page_size), &request.page_token)?;
-        let mut connection = self.connection().await?;
-        let key = read::ticket(&mut connection, &actor, request.ticket_id)
-            .await?
-            .facts
-            .key;
-        let rows = events::of_ticket(&mut connection, key, page.after, page.limit()).await?;
-        let (events, next_page_token) =
-            page.finish_by_size(rows, |event| event.ticket_seq, Message::encoded_len);
-        Ok(Response::new(ListTicketEventsResponse {
-            events,
-            next_page_token,
-        }))
+        self.page_of_events(&actor, request.get_ref()).await
     }
 
     type WatchTicketsStream = BoxStream<'static, Result<WatchTicketsResponse, Status>>;
@@ -300,91 +262,174 @@ impl Api for TicketService {
         request: Request<WatchTicketsRequest>,
     ) -> Result<Response<Self::WatchTicketsStream>, Status> {
         let actor = actor_of_tenant(&request)?;
-        let query = requests::ticket_query(&actor, request.into_inner().filter.as_ref())?;
-        let watcher = watch::Watcher {
-            pool: self.changes.pool().clone(),
-            policies: Arc::clone(&self.policies),
-            changes: self.hub.watch(),
-            metrics: self.metrics.clone(),
-            query,
-        };
-        Ok(Response::new(watcher.stream()))
+        let request = request.into_inner();
+        let query = requests::ticket_query(&actor, request.filter.as_ref())?;
+        let stream = watch::open(&self.hub, query, &request.position).await?;
+        Ok(Response::new(stream))
     }
 
     async fn hold_ticket(
         &self,
-        _: Request<HoldTicketRequest>,
+        request: Request<HoldTicketRequest>,
     ) -> Result<Response<HoldTicketResponse>, Status> {
-        not_built_yet!("putting tickets on hold")
+        change_ticket!(
+            self,
+            request,
+            "HoldTicket",
+            requests::hold_order,
+            HoldTicketResponse,
+            |db, _policies, actor, it, order| {
+                hold::hold_ticket(db, actor, it.ticket_id, &it.etag, order)
+            }
+        )
     }
 
     async fn resume_ticket(
         &self,
-        _: Request<ResumeTicketRequest>,
+        request: Request<ResumeTicketRequest>,
     ) -> Result<Response<ResumeTicketResponse>, Status> {
-        not_built_yet!("ending holds")
+        change_ticket!(
+            self,
+            request,
+            "ResumeTicket",
+            requests::check_change,
+            ResumeTicketResponse,
+            |db, policies, actor, it, _order| {
+                hold::resume_ticket(db, policies, actor, it.ticket_id, &it.etag)
+            }
+        )
     }
 
     async fn transfer_ticket(
         &self,
-        _: Request<TransferTicketRequest>,
+        request: Request<TransferTicketRequest>,
     ) -> Result<Response<TransferTicketResponse>, Status> {
-        not_built_yet!("transferring tickets")
+        change_ticket!(
+            self,
+            request,
+            "TransferTicket",
+            requests::check_transfer,
+            TransferTicketResponse,
+            |db, _policies, actor, it, _order| {
+                transfer::transfer_ticket(db, actor, it.ticket_id, &it.etag, it.queue_id)
+            }
+        )
     }
 
     async fn unlink_ticket(
         &self,
-        _: Request<UnlinkTicketRequest>,
+        request: Request<UnlinkTicketRequest>,
     ) -> Result<Response<UnlinkTicketResponse>, Status> {
-        not_built_yet!("unlinking tickets")
+        change_ticket!(
+            self,
+            request,
+            "UnlinkTicket",
+            requests::unlink_order,
+            UnlinkTicketResponse,
+            |db, _policies, actor, it, order| {
+                close::unlink_ticket(db, actor, it.ticket_id, &it.etag, order)
+            }
+        )
     }
 
     async fn set_ticket_open(
         &self,
-        _: Request<SetTicketOpenRequest>,
+        request: Request<SetTicketOpenRequest>,
     ) -> Result<Response<SetTicketOpenResponse>, Status> {
-        not_built_yet!("the action block \"set open\"")
+        change_ticket!(
+            self,
+            request,
+            "SetTicketOpen",
+            requests::check_change,
+            SetTicketOpenResponse,
+            |db, _policies, actor, it, _order| {
+                assign::set_open(db, actor, it.ticket_id, &it.etag)
+            }
+        )
     }
 
     async fn tag_tickets(
         &self,
-        _: Request<TagTicketsRequest>,
+        request: Request<TagTicketsRequest>,
     ) -> Result<Response<TagTicketsResponse>, Status> {
-        not_built_yet!("tagging tickets")
+        change!(
+            self,
+            request,
+            "TagTickets",
+            requests::tag_order,
+            |db, policies, actor, it, order| {
+                let ids = &it.ticket_ids;
+                let outcomes = tags::tag_tickets(db, policies, actor, ids, order).await?;
+                let results = batches::ticket_results(db, policies, outcomes).await?;
+                batches::fitting(TagTicketsResponse { results }, "ticket_ids")
+            }
+        )
     }
 
     async fn close_tickets(
         &self,
-        _: Request<CloseTicketsRequest>,
+        request: Request<CloseTicketsRequest>,
     ) -> Result<Response<CloseTicketsResponse>, Status> {
-        not_built_yet!("closing many tickets")
+        change!(
+            self,
+            request,
+            "CloseTickets",
+            requests::close_many_order,
+            |db, policies, actor, it, order| {
+                let outcomes = bulk::close_tickets(db, actor, &it.ticket_ids, order).await?;
+                let results = batches::ticket_results(db, policies, outcomes).await?;
+                batches::fitting(CloseTicketsResponse { results }, "ticket_ids")
+            }
+        )
     }
 
     async fn pause_automation(
         &self,
-        _: Request<PauseAutomationRequest>,
+        request: Request<PauseAutomationRequest>,
     ) -> Result<Response<PauseAutomationResponse>, Status> {
-        not_built_yet!("pausing the automation")
+        change_ticket!(
+            self,
+            request,
+            "PauseAutomation",
+            requests::pause_order,
+            PauseAutomationResponse,
+            |db, _policies, actor, it, order| {
+                automation::pause(db, actor, it.ticket_id, &it.etag, *order)
+            }
+        )
     }
 
     async fn resume_automation(
         &self,
-        _: Request<ResumeAutomationRequest>,
+        request: Request<ResumeAutomationRequest>,
     ) -> Result<Response<ResumeAutomationResponse>, Status> {
-        not_built_yet!("resuming the automation")
+        change_ticket!(
+            self,
+            request,
+            "ResumeAutomation",
+            requests::check_change,
+            ResumeAutomationResponse,
+            |db, _policies, actor, it, _order| {
+                automation::resume(db, actor, it.ticket_id, &it.etag)
+            }
+        )
     }
 
     async fn explain_ticket(
         &self,
-        _: Request<ExplainTicketRequest>,
+        request: Request<ExplainTicketRequest>,
     ) -> Result<Response<ExplainTicketResponse>, Status> {
-        not_built_yet!("explaining tickets")
+        let actor = actor_of_tenant(&request)?;
+        self.explain(&actor, request.get_ref()).await
     }
-}
 
-/// The default page of messages and events.
-fn or_100(page_size: i32) -> i32 {
-    if page_size == 0 { 100 } else { page_size }
+    async fn get_transcript(
+        &self,
+        request: Request<GetTranscriptRequest>,
+    ) -> Result<Response<GetTranscriptResponse>, Status> {
+        let actor = actor_of_tenant(&request)?;
+        self.page_of_transcript(&actor, request.get_ref()).await
+    }
 }
 
 /// Wrong ids are told together with everything else that is wrong.

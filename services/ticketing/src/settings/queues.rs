@@ -37,3 +37,19 @@ pub async fn list(
     bots::get(connection, actor, bot_id).await?;
     rows::list(connection, actor.tenant_id, bot_id, after_queue_id, limit).await
 }
+
+/// The queue of the bot.
+pub(super) async fn of_bot(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    bot_id: i64,
+    queue_id: i64,
+) -> Result<Queue, Error> {
+    rows::find(connection, tenant_id, queue_id)
+        .await?
+        .filter(|queue| queue.bot_id == bot_id)
+        .ok_or(Error::NotFound {
+            kind: "queue",
+            id: queue_id,
+        })
+}

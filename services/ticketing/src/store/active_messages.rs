@@ -10,41 +10,53 @@ use sqlx::PgConnection;
 use crate::error::Error;
 use crate::store::clocks::TicketKey;
 
-/// Notes that messages were asked for.
+/// Notes that messages were asked for, and when.
 pub async fn insert(
     connection: &mut PgConnection,
-    messages: &[&ActiveMessage],
+    messages: &[(ActiveMessage, Timestamp)],
 ) -> Result<(), Error> {
     if messages.is_empty() {
         return Ok(());
     }
-    let tenant_ids: Vec<i64> = messages.iter().map(|message| message.tenant_id).collect();
-    let ticket_ids: Vec<i64> = messages.iter().map(|message| message.ticket_id).collect();
-    let keys: Vec<String> = messages
-        .iter()
-        .map(|message| message.idempotency_key.clone())
-        .collect();
+    let asked_for = messages.iter().map(|(message, _)| message);
+    let tenant_ids: Vec<i64> = asked_for.clone().map(|it| it.tenant_id).collect();
+    let ticket_ids: Vec<i64> = asked_for.clone().map(|it| it.ticket_id).collect();
+    let keys: Vec<String> = asked_for.map(|it| it.idempotency_key.clone()).collect();
+    let requested: Vec<_> = messages.iter().map(|(_, at)| at.to_sqlx()).collect();
     sqlx::query!(
-        "INSERT INTO active_message_states (tenant_id, ticket_id, idempotency_key)
-         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[])",
+        "INSERT INTO active_message_states (tenant_id, ticket_id, idempotency_key, requested_at)
+         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::timestamptz[])",
         &tenant_ids,
         &ticket_ids,
-        &keys
+        &keys,
+        &requested
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
+/// What is known of a message.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownState {
+    /// When the ticket asked for it.
+    pub requested_at: Timestamp,
+    /// What became of it; unspecified before the first report.
+    pub state: ActiveMessageState,
+    /// When, by notification's clock.
+    pub state_at: Option<Timestamp>,
+}
+
 /// What is known of messages; those that no ticket asked for are missing.
 pub async fn states(
     connection: &mut PgConnection,
     messages: &[(TicketKey, &str)],
-) -> Result<HashMap<(TicketKey, String), ActiveMessageState>, Error> {
+) -> Result<HashMap<(TicketKey, String), KnownState>, Error> {
     let (tenant_ids, ticket_ids) = columns_of(messages.iter().map(|(key, _)| *key));
     let keys: Vec<String> = messages.iter().map(|(_, key)| (*key).to_owned()).collect();
     let rows = sqlx::query!(
-        "SELECT known.tenant_id, known.ticket_id, known.idempotency_key, known.state
+        "SELECT known.tenant_id, known.ticket_id, known.idempotency_key, known.requested_at, known.state,
+             known.state_at
          FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS wanted (tenant_id, ticket_id, idempotency_key)
          JOIN active_message_states AS known
              ON known.tenant_id = wanted.tenant_id AND known.ticket_id = wanted.ticket_id
@@ -63,7 +75,12 @@ pub async fn states(
             };
             let state = ActiveMessageState::try_from(i32::from(row.state))
                 .map_err(|_| Error::OutOfRange("state"))?;
-            Ok(((key, row.idempotency_key), state))
+            let known = KnownState {
+                requested_at: row.requested_at.to_jiff(),
+                state,
+                state_at: row.state_at.map(jiff_sqlx::Timestamp::to_jiff),
+            };
+            Ok(((key, row.idempotency_key), known))
         })
         .collect()
 }

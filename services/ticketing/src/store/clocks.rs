@@ -1,11 +1,60 @@
 //! The hot row of a ticket: its lock, its clock, the number of its last event.
 
+mod columns;
+
 use jiff::Timestamp;
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
-use plazo_domain::{Alert, Clock, ClockState, Cycle, StageSet};
+use jiff_sqlx::Timestamp as SqlTimestamp;
+use plazo_domain::Clock;
 use sqlx::PgConnection;
 
+use self::columns::ClockColumns;
 use crate::error::Error;
+
+pub(super) use columns::{StoredClock, StoredCycle};
+
+/// The clock in a row that has all its columns.
+macro_rules! clock_of_row {
+    ($row:expr) => {
+        $crate::store::clocks::StoredClock {
+            generation: $row.generation,
+            next_due_at: $row.next_due_at,
+            last_cycle: $row.last_cycle,
+            cycle: $crate::store::clocks::StoredCycle {
+                number: $row.cycle,
+                kind: $row.cycle_kind,
+                anchor_at: $row.anchor_at,
+                policy_version: $row.policy_version,
+                done: $row.stages_done,
+                is_excluded: $row.is_excluded,
+                warning_accepted_at: $row.warning_accepted_at,
+                warning_settled_at: $row.warning_settled_at,
+                due_at: $row.cycle_due_at,
+            },
+            agent_cycle: $crate::store::clocks::StoredCycle {
+                number: $row.agent_cycle,
+                kind: Some(plazo_domain::CycleKind::AgentSilent.code()),
+                anchor_at: $row.agent_anchor_at,
+                policy_version: $row.agent_policy_version,
+                done: $row.agent_stages_done,
+                is_excluded: false,
+                warning_accepted_at: None,
+                warning_settled_at: None,
+                due_at: $row.agent_due_at,
+            },
+            alert: $row.alert,
+            agent_alert: $row.agent_alert,
+            turn: $row.turn,
+            turn_since_at: $row.turn_since_at,
+            turn_last_at: $row.turn_last_at,
+            agent_has_written: $row.agent_has_written,
+            hold_until: $row.hold_until,
+            automation: $row.automation,
+            automation_until: $row.automation_until,
+        }
+        .into_clock()
+    };
+}
+pub(super) use clock_of_row;
 
 /// Which ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,11 +95,29 @@ struct ClockRow {
     armed_generation: i64,
     next_due_at: Option<SqlTimestamp>,
     last_cycle: i32,
+    cycle: Option<i32>,
+    cycle_kind: Option<i16>,
     anchor_at: Option<SqlTimestamp>,
     policy_version: Option<i64>,
     stages_done: i16,
+    is_excluded: bool,
     warning_accepted_at: Option<SqlTimestamp>,
+    warning_settled_at: Option<SqlTimestamp>,
+    cycle_due_at: Option<SqlTimestamp>,
     alert: i16,
+    agent_cycle: Option<i32>,
+    agent_anchor_at: Option<SqlTimestamp>,
+    agent_policy_version: Option<i64>,
+    agent_stages_done: i16,
+    agent_due_at: Option<SqlTimestamp>,
+    agent_alert: i16,
+    turn: i16,
+    turn_since_at: Option<SqlTimestamp>,
+    turn_last_at: Option<SqlTimestamp>,
+    agent_has_written: bool,
+    hold_until: Option<SqlTimestamp>,
+    automation: i16,
+    automation_until: Option<SqlTimestamp>,
     last_customer_message_at: Option<SqlTimestamp>,
     event_transaction_id: i64,
     now: SqlTimestamp,
@@ -60,26 +127,15 @@ impl TryFrom<ClockRow> for LockedClock {
     type Error = Error;
 
     fn try_from(row: ClockRow) -> Result<Self, Error> {
-        let key = TicketKey {
-            tenant_id: row.tenant_id,
-            ticket_id: row.ticket_id,
-        };
-        let clock = clock_from_columns(ClockColumns {
-            generation: row.generation,
-            next_due_at: row.next_due_at,
-            last_cycle: row.last_cycle,
-            anchor_at: row.anchor_at,
-            policy_version: row.policy_version,
-            stages_done: row.stages_done,
-            warning_accepted_at: row.warning_accepted_at,
-            alert: row.alert,
-        })?;
         Ok(Self {
-            key,
+            key: TicketKey {
+                tenant_id: row.tenant_id,
+                ticket_id: row.ticket_id,
+            },
             bot_id: row.bot_id,
             ticket_seq: row.ticket_seq,
             armed_generation: row.armed_generation,
-            clock,
+            clock: clock_of_row!(row)?,
             last_customer_message_at: row.last_customer_message_at.map(SqlTimestamp::to_jiff),
             event_transaction_id: row.event_transaction_id,
             now: row.now.to_jiff(),
@@ -87,66 +143,32 @@ impl TryFrom<ClockRow> for LockedClock {
     }
 }
 
-/// The columns that hold a [`Clock`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ClockColumns {
-    pub(super) generation: i64,
-    pub(super) next_due_at: Option<SqlTimestamp>,
-    pub(super) last_cycle: i32,
-    pub(super) anchor_at: Option<SqlTimestamp>,
-    pub(super) policy_version: Option<i64>,
-    pub(super) stages_done: i16,
-    pub(super) warning_accepted_at: Option<SqlTimestamp>,
-    pub(super) alert: i16,
-}
-
-pub(super) fn clock_from_columns(columns: ClockColumns) -> Result<Clock, Error> {
-    let cycle = match (columns.anchor_at, columns.policy_version) {
-        (Some(anchor_at), Some(policy_version)) => Some(Cycle {
-            number: columns.last_cycle,
-            anchor_at: anchor_at.to_jiff(),
-            policy_version,
-            done: StageSet::from_bits(columns.stages_done)
-                .ok_or(Error::OutOfRange("stages_done"))?,
-            warning_accepted_at: columns.warning_accepted_at.map(SqlTimestamp::to_jiff),
-        }),
-        _ => None,
-    };
-    Ok(Clock::from_state(ClockState {
-        generation: columns.generation,
-        next_due_at: columns.next_due_at.map(SqlTimestamp::to_jiff),
-        last_cycle: columns.last_cycle,
-        cycle,
-        alert: Alert::from_code(columns.alert).ok_or(Error::OutOfRange("alert"))?,
-    }))
-}
-
-/// Waits for the ticket's row and locks it. None when there is no such ticket.
+/// Waits for the tickets' rows and locks them, in the order of ids. Those that don't exist are missing.
 pub async fn lock(
-    connection: &mut PgConnection,
-    key: TicketKey,
-) -> Result<Option<LockedClock>, Error> {
-    sqlx::query_file_as!(
-        ClockRow,
-        "queries/lock_clock.sql",
-        key.tenant_id,
-        key.ticket_id
-    )
-    .fetch_optional(connection)
-    .await?
-    .map(LockedClock::try_from)
-    .transpose()
-}
-
-/// Locks those of the tickets whose rows nobody else holds at this moment, and waits for none.
-pub async fn lock_batch(
     connection: &mut PgConnection,
     keys: &[TicketKey],
 ) -> Result<Vec<LockedClock>, Error> {
     let (tenant_ids, ticket_ids) = columns_of(keys);
     let rows = sqlx::query_file_as!(
         ClockRow,
-        "queries/lock_clocks.sql",
+        "queries/wait_for_clocks.sql",
+        &tenant_ids,
+        &ticket_ids
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(LockedClock::try_from).collect()
+}
+
+/// Locks those of the tickets whose rows nobody else holds at this moment, and waits for none.
+pub async fn lock_free(
+    connection: &mut PgConnection,
+    keys: &[TicketKey],
+) -> Result<Vec<LockedClock>, Error> {
+    let (tenant_ids, ticket_ids) = columns_of(keys);
+    let rows = sqlx::query_file_as!(
+        ClockRow,
+        "queries/lock_free_clocks.sql",
         &tenant_ids,
         &ticket_ids
     )
@@ -217,55 +239,49 @@ pub async fn save(connection: &mut PgConnection, rows: &[&LockedClock]) -> Resul
     let keys: Vec<TicketKey> = rows.iter().map(|row| row.key).collect();
     let (tenant_ids, ticket_ids) = columns_of(&keys);
     let seqs: Vec<i64> = rows.iter().map(|row| row.ticket_seq).collect();
-    let generations: Vec<i64> = rows.iter().map(|row| row.clock.generation()).collect();
-    let due: Vec<_> = rows
-        .iter()
-        .map(|row| row.clock.next_due_at().map(jiff_sqlx::ToSqlx::to_sqlx))
-        .collect();
-    let cycles: Vec<i32> = rows.iter().map(|row| row.clock.last_cycle()).collect();
-    let anchors: Vec<_> = cycle_column(rows, |cycle| cycle.anchor_at.to_sqlx());
-    let policies: Vec<_> = cycle_column(rows, |cycle| cycle.policy_version);
-    let done: Vec<i16> = rows
-        .iter()
-        .map(|row| row.clock.cycle().map_or(0, |cycle| cycle.done.to_bits()))
-        .collect();
-    let accepted: Vec<_> = cycle_column(rows, |cycle| {
-        cycle.warning_accepted_at.map(jiff_sqlx::ToSqlx::to_sqlx)
-    })
-    .into_iter()
-    .map(Option::flatten)
-    .collect();
-    let alerts: Vec<i16> = rows.iter().map(|row| row.clock.alert().code()).collect();
-    let customer: Vec<_> = rows
-        .iter()
-        .map(|row| row.last_customer_message_at.map(jiff_sqlx::ToSqlx::to_sqlx))
-        .collect();
     let transactions: Vec<i64> = rows.iter().map(|row| row.event_transaction_id).collect();
+    let customer = rows.iter().map(|row| row.last_customer_message_at);
+    let customer: Vec<_> = customer
+        .map(|at| at.map(jiff_sqlx::ToSqlx::to_sqlx))
+        .collect();
+    let columns = ClockColumns::of(rows.iter().map(|row| row.clock.state()));
     sqlx::query_file!(
         "queries/save_clocks.sql",
         &tenant_ids,
         &ticket_ids,
         &seqs,
-        &generations,
-        &due as &[Option<SqlTimestamp>],
-        &cycles,
-        &anchors as &[Option<SqlTimestamp>],
-        &policies as &[Option<i64>],
-        &done,
-        &accepted as &[Option<SqlTimestamp>],
-        &alerts,
-        &customer as &[Option<SqlTimestamp>],
-        &transactions
+        &transactions,
+        &columns.generations,
+        &columns.next_due as &[Option<SqlTimestamp>],
+        &columns.last_cycles,
+        &columns.cycle.numbers as &[Option<i32>],
+        &columns.cycle.kinds as &[Option<i16>],
+        &columns.cycle.anchors as &[Option<SqlTimestamp>],
+        &columns.cycle.policies as &[Option<i64>],
+        &columns.cycle.done,
+        &columns.cycle.excluded,
+        &columns.cycle.accepted as &[Option<SqlTimestamp>],
+        &columns.cycle.settled as &[Option<SqlTimestamp>],
+        &columns.cycle.due as &[Option<SqlTimestamp>],
+        &columns.alerts,
+        &columns.agent_cycle.numbers as &[Option<i32>],
+        &columns.agent_cycle.anchors as &[Option<SqlTimestamp>],
+        &columns.agent_cycle.policies as &[Option<i64>],
+        &columns.agent_cycle.done,
+        &columns.agent_cycle.due as &[Option<SqlTimestamp>],
+        &columns.agent_alerts,
+        &columns.turns,
+        &columns.turns_since as &[Option<SqlTimestamp>],
+        &columns.turns_last as &[Option<SqlTimestamp>],
+        &columns.agent_has_written,
+        &columns.holds as &[Option<SqlTimestamp>],
+        &columns.automations,
+        &columns.automations_until as &[Option<SqlTimestamp>],
+        &customer as &[Option<SqlTimestamp>]
     )
     .execute(connection)
     .await?;
     Ok(())
-}
-
-fn cycle_column<T>(rows: &[&LockedClock], column: impl Fn(&Cycle) -> T) -> Vec<Option<T>> {
-    rows.iter()
-        .map(|row| row.clock.cycle().map(&column))
-        .collect()
 }
 
 pub(super) fn columns_of(keys: &[TicketKey]) -> (Vec<i64>, Vec<i64>) {

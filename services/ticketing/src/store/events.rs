@@ -65,7 +65,7 @@ impl EventRow {
 }
 
 /// Writes events in the order given. The tickets' rows are locked.
-pub async fn append(connection: &mut PgConnection, events: &[NewEvent]) -> Result<(), Error> {
+pub async fn append(connection: &mut PgConnection, events: &[&NewEvent]) -> Result<(), Error> {
     if events.is_empty() {
         return Ok(());
     }
@@ -138,4 +138,26 @@ pub async fn of_ticket(
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(EventRow::into_event).collect()
+}
+
+/// The last events of one ticket up to number `until_seq`, by number: at most `limit`, and `max_bytes` of payload.
+pub async fn last_of_ticket(
+    connection: &mut PgConnection,
+    key: TicketKey,
+    until_seq: i64,
+    limit: i64,
+    max_bytes: i64,
+) -> Result<Vec<TicketEvent>, Error> {
+    let rows = sqlx::query_file_as!(
+        EventRow,
+        "queries/last_events.sql",
+        key.tenant_id,
+        key.ticket_id,
+        until_seq,
+        limit,
+        max_bytes
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().rev().map(EventRow::into_event).collect()
 }

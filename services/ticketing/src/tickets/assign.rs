@@ -1,7 +1,8 @@
-//! A ticket gets an agent.
+//! A ticket gets an agent, or is set open without one.
 
+use plazo_domain::TicketState;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
-use plazo_proto::ticketing::v1::{AssignTicketRequest, TicketAssigned, TicketReopened};
+use plazo_proto::ticketing::v1::{TicketAssigned, TicketSetOpen};
 use plazo_service::Actor;
 use sqlx::PgConnection;
 
@@ -11,39 +12,52 @@ use crate::tickets::change::TicketChange;
 use crate::tickets::open::require_agent;
 use crate::tickets::view::TicketView;
 
-/// Assigns a ticket to an agent: it becomes open, whatever it was.
+/// Assigns a ticket to an agent: it becomes open, whatever it was, and the automation pauses.
 pub async fn assign_ticket(
     connection: &mut PgConnection,
     actor: &Actor,
-    request: &AssignTicketRequest,
+    ticket_id: i64,
+    etag: &str,
+    agent_id: i64,
 ) -> Result<TicketView, Error> {
-    let mut change =
-        TicketChange::lock(&mut *connection, actor, request.ticket_id, &request.etag).await?;
+    let mut change = TicketChange::lock(&mut *connection, actor, ticket_id, etag).await?;
     let bot_id = change.facts.bot_id;
-    require_agent(&mut *connection, actor.tenant_id, request.agent_id, bot_id).await?;
+    require_agent(&mut *connection, actor.tenant_id, agent_id, bot_id).await?;
 
     let now = change.now();
     let author = author_of(actor);
-    let was_open = change.facts.state.is_open();
-    let previous_agent_id = change.facts.agent_id.replace(request.agent_id);
+    if !change.facts.state.is_open() {
+        change.reopen(author, TicketState::Open);
+    }
+    let previous_agent_id = change.facts.agent_id.replace(agent_id);
     change.facts.state = change.facts.state.after_assign();
     change.facts.first_assigned_at.get_or_insert(now);
-    change.facts.closure = None;
-    if !was_open {
-        change.record(
-            author,
-            Payload::Reopened(TicketReopened {
-                state: change.facts.state.code().into(),
-                agent_id: previous_agent_id.unwrap_or_default(),
-            }),
-        );
-    }
     change.record(
         author,
         Payload::Assigned(TicketAssigned {
-            agent_id: request.agent_id,
+            agent_id,
             previous_agent_id: previous_agent_id.unwrap_or_default(),
         }),
     );
+    change.pause_automation(author);
+    change.save(connection).await
+}
+
+/// The action block "set open": the ticket becomes open, whatever it was, without assigning anybody, and the automation
+/// pauses.
+pub async fn set_open(
+    connection: &mut PgConnection,
+    actor: &Actor,
+    ticket_id: i64,
+    etag: &str,
+) -> Result<TicketView, Error> {
+    let mut change = TicketChange::lock(&mut *connection, actor, ticket_id, etag).await?;
+    let author = author_of(actor);
+    if !change.facts.state.is_open() {
+        change.reopen(author, TicketState::Open);
+    }
+    change.facts.state = TicketState::Open;
+    change.record(author, Payload::SetOpen(TicketSetOpen {}));
+    change.pause_automation(author);
     change.save(connection).await
 }

@@ -1,23 +1,27 @@
 //! One change of one ticket: its rows as they will be, and the events that tell of it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use plazo_domain::{Alert, Clock};
+use plazo_domain::{Clock, InForce, InactivityPolicy, StartedCycle};
 use plazo_proto::common::v1::Author;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
-use plazo_proto::ticketing::v1::{AlertCleared, Message, MessageRecorded, TicketOpened};
+use plazo_proto::ticketing::v1::{Message, MessageRecorded, TicketOpened};
 use plazo_service::Actor;
 use sqlx::PgConnection;
 
 use crate::error::Error;
 use crate::store::clocks::{self, LockedClock, TicketKey};
 use crate::store::events::{self, NewEvent};
-use crate::store::messages::{self, NewMessage};
+use crate::store::messages::{self, NewMessage, PlacedMessage};
 use crate::store::parties;
+use crate::store::settings::PolicyCache;
 use crate::store::tickets::{self, BotSettings, KnownTicket, NewTicket, TicketFacts};
+use crate::tickets::told::cycles_to_proto;
 use crate::tickets::view::TicketView;
 
-/// A ticket that is locked and being changed. Nothing is written before [`Self::save`], but for the rows of a new
-/// ticket and the messages.
+/// A ticket that is locked and being changed. Nothing is written before [`save`], but for the rows of a new ticket.
 #[derive(Debug)]
 pub struct TicketChange {
     /// The hot row.
@@ -28,6 +32,42 @@ pub struct TicketChange {
     pub settings: BotSettings,
     facts_before: TicketFacts,
     events: Vec<NewEvent>,
+    messages: Vec<NewlyWritten>,
+}
+
+/// A message that waits for its id, and its event among the events of the change.
+#[derive(Debug)]
+struct NewlyWritten {
+    event_index: usize,
+    message: PlacedMessage,
+}
+
+/// The policy in force for new cycles of a ticket.
+#[derive(Debug, Clone)]
+pub struct PolicyInForce {
+    version: i64,
+    policy: Arc<InactivityPolicy>,
+    is_excluded: bool,
+}
+
+impl PolicyInForce {
+    /// A version as it is in force for a ticket with these tags.
+    pub fn new(version: i64, policy: Arc<InactivityPolicy>, tags: &[String]) -> Self {
+        Self {
+            version,
+            is_excluded: policy.excludes(tags),
+            policy,
+        }
+    }
+
+    /// As the rules want it.
+    pub fn as_rules(&self) -> InForce<'_> {
+        InForce {
+            version: self.version,
+            policy: &self.policy,
+            is_excluded: self.is_excluded,
+        }
+    }
 }
 
 impl LockedClock {
@@ -46,6 +86,22 @@ impl LockedClock {
     }
 }
 
+/// A change that was saved.
+#[derive(Debug)]
+pub struct Saved {
+    /// The ticket as it is now.
+    pub view: TicketView,
+    /// The messages that were written, in their order.
+    pub messages: Vec<Message>,
+}
+
+fn not_found(ticket_id: i64) -> Error {
+    Error::NotFound {
+        kind: "ticket",
+        id: ticket_id,
+    }
+}
+
 impl TicketChange {
     /// Waits for the ticket and locks it. `NotFound` when it does not exist for this actor; Changed when `etag` is
     /// neither empty nor the present one.
@@ -55,41 +111,76 @@ impl TicketChange {
         ticket_id: i64,
         etag: &str,
     ) -> Result<Self, Error> {
-        let key = TicketKey {
-            tenant_id: actor.tenant_id,
-            ticket_id,
-        };
-        let not_found = || Error::NotFound {
-            kind: "ticket",
-            id: ticket_id,
-        };
-        let locked = clocks::lock(&mut *connection, key)
+        let change = Self::lock_all(connection, actor, &[ticket_id])
             .await?
-            .ok_or_else(not_found)?;
-        if !actor.may_use_bot(locked.bot_id) {
-            return Err(not_found());
-        }
-        if !etag.is_empty() && etag != locked.ticket_seq.to_string() {
+            .remove(&ticket_id)
+            .ok_or_else(|| not_found(ticket_id))?;
+        if !etag.is_empty() && etag != change.locked.ticket_seq.to_string() {
             return Err(Error::Changed);
         }
-        // Read after the lock, in a statement of its own: a statement that waited for the lock would show these rows as
-        // they were before the wait.
-        let known = tickets::known(connection, &[key]).await?.pop();
-        let KnownTicket {
-            facts, settings, ..
-        } = known.ok_or_else(not_found)?;
-        Ok(Self {
-            locked,
-            facts_before: facts.clone(),
-            facts,
-            settings,
-            events: Vec::new(),
-        })
+        Ok(change)
     }
 
-    /// Inserts a new ticket, and records that it was opened.
+    /// Waits for the tickets and locks them, in the order of ids. Those that don't exist for this actor are missing.
+    pub async fn lock_all(
+        connection: &mut PgConnection,
+        actor: &Actor,
+        ticket_ids: &[i64],
+    ) -> Result<HashMap<i64, Self>, Error> {
+        let keys: Vec<TicketKey> = ticket_ids
+            .iter()
+            .map(|&ticket_id| TicketKey {
+                tenant_id: actor.tenant_id,
+                ticket_id,
+            })
+            .collect();
+        let mut locked = clocks::lock(&mut *connection, &keys).await?;
+        locked.retain(|row| actor.may_use_bot(row.bot_id));
+        let changes = Self::of_locked(connection, locked).await?;
+        Ok(changes
+            .into_iter()
+            .map(|change| (change.facts.key.ticket_id, change))
+            .collect())
+    }
+
+    /// Changes of tickets whose rows are locked, in no order.
+    pub async fn of_locked(
+        connection: &mut PgConnection,
+        locked: Vec<LockedClock>,
+    ) -> Result<Vec<Self>, Error> {
+        if locked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<TicketKey> = locked.iter().map(|row| row.key).collect();
+        // Read after the lock, in a statement of its own: a statement that waited for the lock would show these rows as
+        // they were before the wait.
+        let mut known: HashMap<TicketKey, KnownTicket> = tickets::known(connection, &keys)
+            .await?
+            .into_iter()
+            .map(|known| (known.facts.key, known))
+            .collect();
+        let changes = locked.into_iter().filter_map(|row| {
+            let known = known.remove(&row.key)?;
+            Some(Self::new(row, known))
+        });
+        Ok(changes.collect())
+    }
+
+    fn new(locked: LockedClock, known: KnownTicket) -> Self {
+        Self {
+            locked,
+            facts_before: known.facts.clone(),
+            facts: known.facts,
+            settings: known.settings,
+            events: Vec::new(),
+            messages: Vec::new(),
+        }
+    }
+
+    /// Inserts a new ticket, and records that it was opened. The automation pauses.
     pub async fn open(
         connection: &mut PgConnection,
+        policies: &PolicyCache,
         new: &NewTicket,
         author: Author,
     ) -> Result<Self, Error> {
@@ -100,20 +191,12 @@ impl TicketChange {
         let mut locked = clocks::insert(&mut *connection, facts.key, new.bot_id).await?;
         // One moment: the ticket was opened when its first event says so.
         locked.now = facts.opened_at;
-        let known = tickets::known(connection, &[facts.key]).await?.pop();
-        let KnownTicket {
-            facts, settings, ..
-        } = known.ok_or(Error::NotFound {
-            kind: "ticket",
-            id: facts.key.ticket_id,
-        })?;
-        let mut change = Self {
-            locked,
-            facts_before: facts.clone(),
-            facts,
-            settings,
-            events: Vec::new(),
-        };
+        let known = tickets::known(&mut *connection, &[facts.key]).await?.pop();
+        let mut change = Self::new(locked, known.ok_or_else(|| not_found(facts.key.ticket_id))?);
+        let in_force = change.policy_in_force(connection, policies).await?;
+        let now = change.now();
+        let in_force = in_force.as_ref().map(PolicyInForce::as_rules);
+        let started = change.clock().opened(now, in_force);
         change.record(
             author,
             Payload::Opened(TicketOpened {
@@ -121,9 +204,39 @@ impl TicketChange {
                 contact: Some(contact),
                 agent_id: new.agent_id.unwrap_or_default(),
                 previous_ticket_id: new.previous_ticket_id.unwrap_or_default(),
+                cycles: cycles_to_proto(&started),
             }),
         );
+        change.pause_automation(author);
         Ok(change)
+    }
+
+    /// The policy in force for new cycles of this ticket.
+    pub async fn policy_in_force(
+        &self,
+        connection: &mut PgConnection,
+        policies: &PolicyCache,
+    ) -> Result<Option<PolicyInForce>, Error> {
+        let Some(version) = self.settings.policy_version else {
+            return Ok(None);
+        };
+        let tenant_id = self.facts.key.tenant_id;
+        let policy = policies.policy(connection, tenant_id, version).await?;
+        Ok(Some(PolicyInForce::new(version, policy, &self.facts.tags)))
+    }
+
+    /// The policy that the running cycle about the customer goes by.
+    pub async fn running_policy(
+        &self,
+        connection: &mut PgConnection,
+        policies: &PolicyCache,
+    ) -> Result<Option<Arc<InactivityPolicy>>, Error> {
+        let Some(cycle) = self.locked.clock.cycle() else {
+            return Ok(None);
+        };
+        let tenant_id = self.facts.key.tenant_id;
+        let policy = policies.policy(connection, tenant_id, cycle.policy_version);
+        Ok(Some(policy.await?))
     }
 
     /// The database's time after the ticket was locked.
@@ -142,44 +255,97 @@ impl TicketChange {
         self.events.push(event);
     }
 
-    /// Adds the event that an alert went away, if one did.
-    pub fn record_cleared(&mut self, author: Author, removed: Option<Alert>) {
-        if let Some(alert) = removed {
-            let payload = AlertCleared {
-                previous_alert: alert.code().into(),
-            };
-            self.record(author, Payload::AlertCleared(payload));
-        }
+    /// Adds a message and its event.
+    pub fn record_message(
+        &mut self,
+        new: NewMessage,
+        started_cycle: Option<i32>,
+        started: &[StartedCycle],
+    ) {
+        let message = PlacedMessage {
+            key: self.locked.key,
+            ticket_seq: self.locked.ticket_seq + 1,
+            recorded_at: self.now(),
+            new,
+        };
+        let payload = MessageRecorded {
+            // Put in when the message has its id.
+            message: None,
+            state: self.facts.state.code().into(),
+            started_cycle: started_cycle.unwrap_or_default(),
+            cycles: cycles_to_proto(started),
+        };
+        let event_index = self.events.len();
+        self.record(message.new.author, Payload::MessageRecorded(payload));
+        self.messages.push(NewlyWritten {
+            event_index,
+            message,
+        });
     }
 
-    /// Writes a message and adds its event.
-    pub async fn record_message(
-        &mut self,
-        connection: &mut PgConnection,
-        new: &NewMessage,
-        started_cycle: Option<i32>,
-    ) -> Result<Message, Error> {
-        let ticket_seq = self.locked.ticket_seq + 1;
-        let message =
-            messages::insert(connection, self.locked.key, ticket_seq, self.now(), new).await?;
-        self.record(
-            new.author,
-            Payload::MessageRecorded(MessageRecorded {
-                message: Some(message.clone()),
-                state: self.facts.state.code().into(),
-                started_cycle: started_cycle.unwrap_or_default(),
-            }),
-        );
-        Ok(message)
+    /// The facts, if they are to be written.
+    pub fn changed_facts(&self) -> Option<&TicketFacts> {
+        (self.facts != self.facts_before).then_some(&self.facts)
+    }
+
+    /// The events so far, for who writes them himself.
+    pub fn take_events(&mut self) -> Vec<NewEvent> {
+        std::mem::take(&mut self.events)
     }
 
     /// Writes everything, and returns the ticket as it is then.
     pub async fn save(self, connection: &mut PgConnection) -> Result<TicketView, Error> {
-        clocks::save(&mut *connection, &[&self.locked]).await?;
-        if self.facts != self.facts_before {
-            tickets::save(&mut *connection, &[&self.facts]).await?;
-        }
-        events::append(connection, &self.events).await?;
-        Ok(TicketView::from_change(self.facts, self.locked))
+        let key = self.facts.key;
+        let saved = save(connection, vec![self]).await?.pop();
+        Ok(saved.ok_or_else(|| not_found(key.ticket_id))?.view)
     }
+}
+
+/// Writes all that changes did, in their order.
+pub async fn save(
+    connection: &mut PgConnection,
+    mut changes: Vec<TicketChange>,
+) -> Result<Vec<Saved>, Error> {
+    let written: Vec<&PlacedMessage> = changes
+        .iter()
+        .flat_map(|change| change.messages.iter().map(|written| &written.message))
+        .collect();
+    let mut message_ids = messages::insert(&mut *connection, &written)
+        .await?
+        .into_iter();
+    let mut told = Vec::with_capacity(changes.len());
+    for change in &mut changes {
+        let mut messages = Vec::with_capacity(change.messages.len());
+        for written in &change.messages {
+            let message = written
+                .message
+                .to_proto(message_ids.next().unwrap_or_default());
+            if let Payload::MessageRecorded(recorded) =
+                &mut change.events[written.event_index].payload
+            {
+                recorded.message = Some(message.clone());
+            }
+            messages.push(message);
+        }
+        told.push(messages);
+    }
+
+    let locked: Vec<&LockedClock> = changes.iter().map(|change| &change.locked).collect();
+    clocks::save(&mut *connection, &locked).await?;
+    let facts: Vec<&TicketFacts> = changes
+        .iter()
+        .filter_map(TicketChange::changed_facts)
+        .collect();
+    tickets::save(&mut *connection, &facts).await?;
+    let new_events: Vec<&NewEvent> = changes.iter().flat_map(|change| &change.events).collect();
+    events::append(connection, &new_events).await?;
+
+    Ok(changes
+        .into_iter()
+        .zip(told)
+        .map(|(change, messages)| Saved {
+            view: TicketView::from_change(change.facts, change.locked),
+            messages,
+        })
+        .collect())
 }

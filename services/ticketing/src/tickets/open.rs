@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use crate::error::Error;
 use crate::store::parties;
+use crate::store::settings::PolicyCache;
 use crate::store::tickets::NewTicket;
 use crate::tickets::author_of;
 use crate::tickets::change::TicketChange;
@@ -15,6 +16,7 @@ use crate::tickets::view::TicketView;
 /// Opens a ticket: waiting, or open when an agent is named.
 pub async fn open_ticket(
     connection: &mut PgConnection,
+    policies: &PolicyCache,
     actor: &Actor,
     request: &OpenTicketRequest,
 ) -> Result<TicketView, Error> {
@@ -47,7 +49,7 @@ pub async fn open_ticket(
         agent_id,
         previous_ticket_id: None,
     };
-    let change = TicketChange::open(&mut *connection, &new, author_of(actor)).await?;
+    let change = TicketChange::open(&mut *connection, policies, &new, author_of(actor)).await?;
     change.save(connection).await
 }
 

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use crate::error::Error;
 use crate::store::clocks::TicketKey;
-use crate::store::settings::PolicyCache;
+use crate::store::settings::{PolicyCache, PolicyKey};
 use crate::store::tickets;
 use crate::tickets::view::TicketView;
 
@@ -55,11 +55,7 @@ pub async fn to_protos(
     policies: &PolicyCache,
     views: &[TicketView],
 ) -> Result<Vec<Ticket>, Error> {
-    let keys: Vec<(i64, i64)> = views.iter().filter_map(TicketView::policy_key).collect();
+    let keys: Vec<PolicyKey> = views.iter().flat_map(TicketView::policy_keys).collect();
     let policies = policies.policies(connection, &keys).await?;
-    let policy_of = |view: &TicketView| view.policy_key().and_then(|key| policies.get(&key));
-    Ok(views
-        .iter()
-        .map(|view| view.to_proto(policy_of(view).map(|policy| &**policy)))
-        .collect())
+    Ok(views.iter().map(|view| view.to_proto(&policies)).collect())
 }

@@ -1,9 +1,13 @@
 //! Somebody wrote.
 
+use std::collections::HashMap;
+
 use jiff::{SignedDuration, Timestamp};
-use plazo_domain::{AgentPresence, InactivityPolicy, TicketState, may_reopen};
+use plazo_domain::{
+    AgentPresence, CloseSource, CycleKind, StartedCycle, Violation, may_reopen, supersedes_close,
+};
 use plazo_proto::common::v1::{Author, AuthorKind};
-use plazo_proto::ticketing::v1::{Message, MessageKind};
+use plazo_proto::ticketing::v1::{HoldEnd, Message, MessageKind};
 use plazo_service::{Actor, ActorKind};
 use sqlx::PgConnection;
 
@@ -12,41 +16,263 @@ use crate::store::messages::NewMessage;
 use crate::store::parties;
 use crate::store::settings::PolicyCache;
 use crate::store::tickets::{self, NewTicket};
-use crate::tickets::author_of;
-use crate::tickets::change::TicketChange;
+use crate::tickets::change::{PolicyInForce, Saved, TicketChange, save};
 use crate::tickets::view::TicketView;
+use crate::tickets::{SYSTEM, author_of};
+
+/// A message, and the ticket that it is meant for.
+#[derive(Debug, Clone)]
+pub struct AddressedMessage {
+    /// The ticket.
+    pub ticket_id: i64,
+    /// What was written.
+    pub new: NewMessage,
+}
+
+/// A message of a batch, or what is wrong with it.
+pub type CheckedMessage = Result<AddressedMessage, Vec<Violation>>;
 
 /// Records a message. The view is of the ticket that it went to.
 pub async fn record_message(
     connection: &mut PgConnection,
     policies: &PolicyCache,
     actor: &Actor,
-    ticket_id: i64,
-    mut new: NewMessage,
+    addressed: AddressedMessage,
 ) -> Result<(Message, TicketView), Error> {
-    new.author = writer(actor, new.author)?;
-    let mut change = TicketChange::lock(&mut *connection, actor, ticket_id, "").await?;
-    let kind = AuthorKind::try_from(new.author.kind).unwrap_or_default();
-    complete_author(&mut *connection, &change, kind, &mut new.author).await?;
+    record_messages(connection, policies, actor, vec![Ok(addressed)])
+        .await?
+        .pop()
+        .ok_or(Error::OutOfRange("messages"))?
+}
 
-    if kind == AuthorKind::Customer {
-        if new.kind == MessageKind::Note {
-            return Err(Error::invalid("kind", "must be chat for a customer"));
-        }
-        new.channel_at = new
-            .channel_at
-            .map(|at| plausible(at, change.facts.opened_at, change.now()));
-        return customer_wrote(connection, actor, change, &new).await;
-    }
-    let started_cycle = if kind == AuthorKind::Agent && new.kind != MessageKind::Note {
-        agent_wrote(&mut *connection, policies, &mut change, new.author).await?
-    } else {
-        None
+/// Records messages, those of one ticket in the order given, with an answer for each. The outer error is one of the
+/// database or of what it holds: then nothing was recorded.
+pub async fn record_messages(
+    connection: &mut PgConnection,
+    policies: &PolicyCache,
+    actor: &Actor,
+    addressed: Vec<CheckedMessage>,
+) -> Result<Vec<Result<(Message, TicketView), Error>>, Error> {
+    let well_formed = addressed.iter().flatten();
+    let ticket_ids: Vec<i64> = well_formed.map(|message| message.ticket_id).collect();
+    let changes = TicketChange::lock_all(&mut *connection, actor, &ticket_ids).await?;
+    let mut recording = Recording {
+        connection,
+        policies,
+        actor,
+        changes,
+        counts: HashMap::new(),
     };
-    let message = change
-        .record_message(&mut *connection, &new, started_cycle)
-        .await?;
-    Ok((message, change.save(connection).await?))
+    let mut places = Vec::with_capacity(addressed.len());
+    for message in addressed {
+        let place = match message {
+            Ok(message) => recording.record(message).await,
+            Err(violations) => Err(Error::Invalid(violations)),
+        };
+        match place {
+            Err(error) if !error.is_refusal() => return Err(error),
+            place => places.push(place),
+        }
+    }
+    let Recording {
+        connection,
+        changes,
+        counts,
+        ..
+    } = recording;
+    let (ids, written): (Vec<i64>, Vec<TicketChange>) = changes
+        .into_iter()
+        .filter(|(ticket_id, _)| counts.contains_key(ticket_id))
+        .unzip();
+    let saved = save(connection, written).await?;
+    let saved: HashMap<i64, Saved> = ids.into_iter().zip(saved).collect();
+    let answer = |(ticket_id, index): (i64, usize)| {
+        let saved = saved.get(&ticket_id).ok_or(Error::OutOfRange("messages"))?;
+        let message = saved
+            .messages
+            .get(index)
+            .ok_or(Error::OutOfRange("messages"))?;
+        Ok((message.clone(), saved.view.clone()))
+    };
+    Ok(places.into_iter().map(|place| answer(place?)).collect())
+}
+
+/// Messages on their way into the tickets that they are meant for.
+struct Recording<'a> {
+    connection: &'a mut PgConnection,
+    policies: &'a PolicyCache,
+    actor: &'a Actor,
+    /// The tickets that are locked, by id.
+    changes: HashMap<i64, TicketChange>,
+    /// How many messages each ticket got.
+    counts: HashMap<i64, usize>,
+}
+
+impl Recording<'_> {
+    /// Records one message: the ticket that it went to, and its place among that ticket's new messages. On an error
+    /// nothing was changed.
+    async fn record(&mut self, addressed: AddressedMessage) -> Result<(i64, usize), Error> {
+        let AddressedMessage { ticket_id, mut new } = addressed;
+        new.author = writer(self.actor, new.author)?;
+        let change = self.changes.get(&ticket_id).ok_or(Error::NotFound {
+            kind: "ticket",
+            id: ticket_id,
+        })?;
+        let kind = AuthorKind::try_from(new.author.kind).unwrap_or_default();
+        complete_author(self.connection, change, kind, &mut new.author).await?;
+        let is_chat = matches!(new.kind, MessageKind::Chat | MessageKind::Unspecified);
+        if kind == AuthorKind::Customer && !is_chat {
+            return Err(Error::invalid("kind", "must be CHAT for a customer"));
+        }
+        let ticket_id = match kind {
+            AuthorKind::Customer => self.customer_wrote(ticket_id, new).await?,
+            AuthorKind::Agent if is_chat => self.agent_wrote(ticket_id, new).await?,
+            _ => {
+                self.change(ticket_id)?.record_message(new, None, &[]);
+                ticket_id
+            }
+        };
+        let count = self.counts.entry(ticket_id).or_default();
+        let index = *count;
+        *count += 1;
+        Ok((ticket_id, index))
+    }
+
+    fn change(&mut self, ticket_id: i64) -> Result<&mut TicketChange, Error> {
+        self.changes.get_mut(&ticket_id).ok_or(Error::NotFound {
+            kind: "ticket",
+            id: ticket_id,
+        })
+    }
+
+    /// The agent's message opens the ticket, pauses the automation, and starts a cycle under the policy that is in force
+    /// now.
+    async fn agent_wrote(&mut self, ticket_id: i64, new: NewMessage) -> Result<i64, Error> {
+        let change = self.changes.get_mut(&ticket_id).ok_or(Error::NotFound {
+            kind: "ticket",
+            id: ticket_id,
+        })?;
+        let in_force = change
+            .policy_in_force(self.connection, self.policies)
+            .await?;
+        let running = change
+            .running_policy(self.connection, self.policies)
+            .await?;
+        let (now, author) = (change.now(), new.author);
+        if !change.facts.state.is_open() {
+            change.reopen(author, plazo_domain::TicketState::Open);
+        }
+        change.facts.state = change.facts.state.after_agent_message();
+        change.facts.first_agent_message_at.get_or_insert(now);
+        let in_force = in_force.as_ref().map(PolicyInForce::as_rules);
+        let wrote = change
+            .clock()
+            .agent_wrote(now, in_force, running.as_deref());
+        change.record_hold_ended(SYSTEM, HoldEnd::Expired, wrote.hold_ended, &[]);
+        change.record_message(new, customer_side(&wrote.started), &wrote.started);
+        change.record_cleared(author, wrote.removed);
+        change.pause_automation(author);
+        Ok(ticket_id)
+    }
+
+    /// The customer's message stops the clock. In a closed ticket it opens it again, or goes on in a new one when that is
+    /// too long ago or the ticket was unlinked. Returns the ticket that it went to.
+    async fn customer_wrote(
+        &mut self,
+        mut ticket_id: i64,
+        mut new: NewMessage,
+    ) -> Result<i64, Error> {
+        let author = new.author;
+        let said_at = new.channel_at;
+        while let Some(closure) = self.change(ticket_id)?.facts.closure.clone() {
+            let change = self.change(ticket_id)?;
+            let written_at = said_at.map(|at| plausible(at, change.facts.opened_at, change.now()));
+            let is_superseded = closure.source == CloseSource::CustomerInactivity
+                && written_at.is_some_and(|written_at| {
+                    let grace = change.settings.late_reply_grace;
+                    supersedes_close(closure.closed_at, grace, written_at, change.now())
+                });
+            let window = change.settings.reopen_window;
+            let is_unlinked = change.facts.is_unlinked;
+            if is_superseded && !is_unlinked {
+                change.supersede_close(author);
+                break;
+            }
+            if !is_unlinked && may_reopen(closure.closed_at, window, change.now()) {
+                self.reopen(ticket_id, author).await?;
+                break;
+            }
+            ticket_id = self.continuation(ticket_id, author).await?;
+        }
+        let change = self.changes.get(&ticket_id).ok_or(Error::NotFound {
+            kind: "ticket",
+            id: ticket_id,
+        })?;
+        let in_force = change
+            .policy_in_force(self.connection, self.policies)
+            .await?;
+        let change = self.change(ticket_id)?;
+        let now = change.now();
+        new.channel_at = said_at.map(|at| plausible(at, change.facts.opened_at, now));
+        change.locked.last_customer_message_at = Some(now);
+        let in_force = in_force.as_ref().map(PolicyInForce::as_rules);
+        let wrote = change.clock().customer_wrote(now, in_force);
+        let (ender, cause) = match wrote.hold_ended {
+            // It was over already, and nobody had noticed.
+            Some(due_at) if due_at <= now => (SYSTEM, HoldEnd::Expired),
+            _ => (author, HoldEnd::CustomerWrote),
+        };
+        change.record_hold_ended(ender, cause, wrote.hold_ended, &[]);
+        change.record_message(new, customer_side(&wrote.started), &wrote.started);
+        change.record_cleared(author, wrote.removed);
+        Ok(ticket_id)
+    }
+
+    /// Opens a closed ticket again for its customer.
+    async fn reopen(&mut self, ticket_id: i64, author: Author) -> Result<(), Error> {
+        let facts = self.change(ticket_id)?.facts.clone();
+        let tenant_id = facts.key.tenant_id;
+        let presence =
+            parties::agent_presence(self.connection, tenant_id, facts.agent_id, facts.bot_id)
+                .await?;
+        let change = self.change(ticket_id)?;
+        change.reopen(author, facts.state.after_customer_message(presence));
+        change.pause_automation(author);
+        Ok(())
+    }
+
+    /// The ticket that continues a closed one: the one that does so already, since who goes on writing to the old ticket
+    /// is heard there, else a new one. The lock of the old one is held, so there is only one.
+    async fn continuation(&mut self, closed_id: i64, author: Author) -> Result<i64, Error> {
+        let closed = self.change(closed_id)?.facts.clone();
+        if let Some(ticket_id) = tickets::continuation(self.connection, closed.key).await? {
+            if !self.changes.contains_key(&ticket_id) {
+                let change = TicketChange::lock(self.connection, self.actor, ticket_id, "").await?;
+                self.changes.insert(ticket_id, change);
+            }
+            return Ok(ticket_id);
+        }
+        let new = NewTicket {
+            tenant_id: closed.key.tenant_id,
+            bot_id: closed.bot_id,
+            queue_id: closed.queue_id,
+            contact_id: closed.contact_id,
+            agent_id: None,
+            previous_ticket_id: Some(closed.key.ticket_id),
+        };
+        let change = TicketChange::open(self.connection, self.policies, &new, author).await?;
+        let ticket_id = change.facts.key.ticket_id;
+        self.changes.insert(ticket_id, change);
+        Ok(ticket_id)
+    }
+}
+
+/// The number of the cycle about the customer among those that began.
+fn customer_side(started: &[StartedCycle]) -> Option<i32> {
+    started
+        .iter()
+        .find(|cycle| cycle.kind != CycleKind::AgentSilent)
+        .map(|cycle| cycle.number)
 }
 
 /// Who wrote. An agent writes only as himself; others say who it was, and are it themselves if they say nothing.
@@ -114,92 +340,6 @@ fn plausible(channel_at: Timestamp, opened_at: Timestamp, arrived_at: Timestamp)
     } else {
         channel_at
     }
-}
-
-/// The agent's message opens the ticket and starts a cycle under the policy that is in force now.
-async fn agent_wrote(
-    connection: &mut PgConnection,
-    policies: &PolicyCache,
-    change: &mut TicketChange,
-    author: Author,
-) -> Result<Option<i32>, Error> {
-    let now = change.now();
-    if !change.facts.state.is_open() {
-        change.reopen(author, TicketState::Open);
-    }
-    change.facts.state = change.facts.state.after_agent_message();
-    change.facts.first_agent_message_at.get_or_insert(now);
-    let tenant_id = change.facts.key.tenant_id;
-    match change.settings.policy_version {
-        Some(version) => {
-            let policy = policies.policy(connection, tenant_id, version).await?;
-            Ok(change.clock().agent_wrote(now, version, &policy))
-        }
-        None => Ok(change
-            .clock()
-            .agent_wrote(now, 0, &InactivityPolicy::default())),
-    }
-}
-
-/// The customer's message stops the clock. In a closed ticket it opens it again, or goes on in a new one when that is
-/// too long ago.
-async fn customer_wrote(
-    connection: &mut PgConnection,
-    actor: &Actor,
-    mut change: TicketChange,
-    new: &NewMessage,
-) -> Result<(Message, TicketView), Error> {
-    while let Some(closure) = &change.facts.closure {
-        if may_reopen(
-            closure.closed_at,
-            change.settings.reopen_window,
-            change.now(),
-        ) {
-            reopen(&mut *connection, &mut change, new.author).await?;
-            break;
-        }
-        // Who goes on writing to the old ticket is heard in the one that continues it. The lock of the old one is
-        // held, so there is only one.
-        change = match tickets::continuation(&mut *connection, change.facts.key).await? {
-            Some(ticket_id) => TicketChange::lock(&mut *connection, actor, ticket_id, "").await?,
-            None => continue_in_new_ticket(&mut *connection, &change, new.author).await?,
-        };
-    }
-    change.locked.last_customer_message_at = Some(change.now());
-    let removed = change.clock().customer_wrote();
-    let message = change.record_message(&mut *connection, new, None).await?;
-    change.record_cleared(new.author, removed);
-    Ok((message, change.save(connection).await?))
-}
-
-async fn reopen(
-    connection: &mut PgConnection,
-    change: &mut TicketChange,
-    author: Author,
-) -> Result<(), Error> {
-    let facts = &change.facts;
-    let tenant_id = facts.key.tenant_id;
-    let presence =
-        parties::agent_presence(connection, tenant_id, facts.agent_id, facts.bot_id).await?;
-    let state = facts.state.after_customer_message(presence);
-    change.reopen(author, state);
-    Ok(())
-}
-
-async fn continue_in_new_ticket(
-    connection: &mut PgConnection,
-    closed: &TicketChange,
-    author: Author,
-) -> Result<TicketChange, Error> {
-    let new = NewTicket {
-        tenant_id: closed.facts.key.tenant_id,
-        bot_id: closed.facts.bot_id,
-        queue_id: closed.facts.queue_id,
-        contact_id: closed.facts.contact_id,
-        agent_id: None,
-        previous_ticket_id: Some(closed.facts.key.ticket_id),
-    };
-    TicketChange::open(connection, &new, author).await
 }
 
 #[cfg(test)]

@@ -1,14 +1,19 @@
 //! A ticket as it is told.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use plazo_domain::{Clock, InactivityPolicy, Stage, plan};
+use plazo_domain::{Clock, Cycle, InactivityPolicy, Stage, plan};
 use plazo_proto::ticketing::v1::{
-    ClosingNote, Closure as ProtoClosure, InactivityCycle, StageProgress, Ticket,
+    ClosingNote, Closure as ProtoClosure, Hold, InactivityCycle, StageProgress, Ticket,
 };
 
 use crate::instants::to_proto;
 use crate::store::clocks::LockedClock;
+use crate::store::settings::PolicyKey;
 use crate::store::tickets::{ClockView, Closure, TicketFacts};
+use crate::tickets::told::automation_to_proto;
 
 /// A ticket's rows at one moment.
 #[derive(Debug, Clone)]
@@ -44,15 +49,26 @@ impl TicketView {
         }
     }
 
-    /// Which policy the running cycle goes by: tenant and version.
-    pub fn policy_key(&self) -> Option<(i64, i64)> {
-        self.clock
-            .cycle()
-            .map(|cycle| (self.facts.key.tenant_id, cycle.policy_version))
+    /// The database's time when it was read.
+    pub const fn now(&self) -> Timestamp {
+        self.now
     }
 
-    /// The proto. `policy` is that of [`Self::policy_key`].
-    pub fn to_proto(&self, policy: Option<&InactivityPolicy>) -> Ticket {
+    /// The number of its last event.
+    pub const fn ticket_seq(&self) -> i64 {
+        self.ticket_seq
+    }
+
+    /// Which policies the running cycles go by: tenant and version.
+    pub fn policy_keys(&self) -> impl Iterator<Item = PolicyKey> {
+        let tenant_id = self.facts.key.tenant_id;
+        self.clock
+            .policy_versions()
+            .map(move |version| (tenant_id, version))
+    }
+
+    /// The proto. `policies` has those of [`Self::policy_keys`].
+    pub fn to_proto(&self, policies: &HashMap<PolicyKey, Arc<InactivityPolicy>>) -> Ticket {
         let facts = &self.facts;
         Ticket {
             ticket_id: facts.key.ticket_id,
@@ -69,15 +85,38 @@ impl TicketView {
             first_agent_message_time: facts.first_agent_message_at.map(to_proto),
             last_customer_message_time: self.last_customer_message_at.map(to_proto),
             closure: facts.closure.as_ref().map(closure_to_proto),
-            inactivity_cycle: policy.and_then(|policy| self.cycle_to_proto(policy)),
+            inactivity_cycle: self
+                .clock
+                .cycle()
+                .and_then(|cycle| self.cycle_to_proto(cycle, policies)),
             generation: self.clock.generation(),
             next_due_time: self.clock.next_due_at().map(to_proto),
             etag: self.ticket_seq.to_string(),
+            unlinked: facts.is_unlinked,
+            hold: hold_to_proto(facts, &self.clock),
+            automation: Some(automation_to_proto(self.clock.state().automation)),
+            agent_alert: self.clock.agent_alert().code().into(),
+            agent_cycle: self
+                .clock
+                .agent_cycle()
+                .and_then(|cycle| self.cycle_to_proto(cycle, policies)),
+            turn: self.clock.state().turn.code().into(),
+            turn_time: self
+                .clock
+                .state()
+                .turn
+                .times()
+                .map(|(since, _)| to_proto(since)),
+            excluded: self.clock.cycle().is_some_and(|cycle| cycle.is_excluded),
         }
     }
 
-    fn cycle_to_proto(&self, policy: &InactivityPolicy) -> Option<InactivityCycle> {
-        let cycle = self.clock.cycle()?;
+    fn cycle_to_proto(
+        &self,
+        cycle: &Cycle,
+        policies: &HashMap<PolicyKey, Arc<InactivityPolicy>>,
+    ) -> Option<InactivityCycle> {
+        let policy = policies.get(&(self.facts.key.tenant_id, cycle.policy_version))?;
         let mut stages = plan(cycle, policy).stages(self.now);
         stages.sort_by_key(|planned| (planned.due_at, planned.stage));
         let stages = stages
@@ -94,8 +133,21 @@ impl TicketView {
             policy_version: cycle.policy_version,
             stages,
             warning_accept_time: cycle.warning_accepted_at.map(to_proto),
+            kind: cycle.kind.code().into(),
+            warning_settle_time: cycle.warning_settled_at.map(to_proto),
         })
     }
+}
+
+/// The hold of a ticket, if there is one.
+pub fn hold_to_proto(facts: &TicketFacts, clock: &Clock) -> Option<Hold> {
+    let hold = facts.hold.as_ref()?;
+    Some(Hold {
+        reason: hold.reason.clone(),
+        start_time: Some(to_proto(hold.started_at)),
+        end_time: clock.state().hold_until.map(to_proto),
+        author: Some(hold.author),
+    })
 }
 
 /// The proto of a close.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use plazo_proto::common::v1::{Author, AuthorKind, TimeUnit, TimeValue};
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
-    Agent, AlertSettings, AutoCloseSettings, ClosingNote, CreateAgentRequest, CreateQueueRequest,
-    GetTicketRequest, InactivityPolicy, ListTicketEventsRequest, MessageKind, OpenTicketRequest,
-    Queue, RecordMessageRequest, RecordMessageResponse, SetExitRouteRequest,
+    Agent, Alert, AlertSettings, AutoCloseSettings, ClosingNote, CreateAgentRequest,
+    CreateQueueRequest, GetTicketRequest, InactivityPolicy, ListTicketEventsRequest, MessageKind,
+    OpenTicketRequest, Queue, RecordMessageRequest, RecordMessageResponse, SetExitRouteRequest,
     SetInactivityPolicyRequest, StreamEventsResponse, Ticket, TicketEvent, WarningSettings,
 };
 use plazo_proto::timer::v1::{
@@ -46,6 +46,8 @@ impl Desk {
     pub(crate) async fn on(fixture: Fixture) -> Self {
         let mut people = fixture.administrator();
         let bot_id = people.create_bot("Vendas").await.bot_id;
+        // Leaves the generations of tickets to the inactivity cycle.
+        pause_until_completed(&fixture, bot_id).await;
         let agent_id = create_agent(&people, "Rita", &[bot_id]).await.agent_id;
         let contact_id = people.create_contact("Ana", "ana").await.contact_id;
         let agent = fixture.as_actor(
@@ -202,8 +204,15 @@ impl Desk {
         events
     }
 
-    /// All events of a ticket in words.
+    /// All events of a ticket in words, without those of the automation.
     pub(crate) async fn story(&self, ticket_id: i64) -> Vec<String> {
+        let mut story = self.whole_story(ticket_id).await;
+        story.retain(|event| !event.starts_with("automation"));
+        story
+    }
+
+    /// All events of a ticket in words.
+    pub(crate) async fn whole_story(&self, ticket_id: i64) -> Vec<String> {
         let events = self.events(ticket_id).await;
         events.iter().map(tell).collect()
     }
@@ -212,9 +221,27 @@ impl Desk {
     pub(crate) async fn age(&self, ticket_ids: &[i64], minutes: f64) {
         sqlx::query(
             "UPDATE ticket_clocks
-             SET anchor_at = anchor_at - make_interval(secs => $2 * 60),
-                 next_due_at = next_due_at - make_interval(secs => $2 * 60),
-                 warning_accepted_at = warning_accepted_at - make_interval(secs => $2 * 60)
+             SET anchor_at = anchor_at - ago,
+                 cycle_due_at = cycle_due_at - ago,
+                 warning_accepted_at = warning_accepted_at - ago,
+                 warning_settled_at = warning_settled_at - ago,
+                 agent_anchor_at = agent_anchor_at - ago,
+                 agent_due_at = agent_due_at - ago,
+                 turn_since_at = turn_since_at - ago,
+                 turn_last_at = turn_last_at - ago,
+                 hold_until = hold_until - ago,
+                 automation_until = automation_until - ago,
+                 next_due_at = next_due_at - ago
+             FROM make_interval(secs => $2 * 60) AS ago
+             WHERE ticket_id = ANY ($1)",
+        )
+        .bind(ticket_ids)
+        .bind(minutes)
+        .execute(&self.fixture.pool)
+        .await
+        .expect("aged");
+        sqlx::query(
+            "UPDATE active_message_states SET requested_at = requested_at - make_interval(secs => $2 * 60)
              WHERE ticket_id = ANY ($1)",
         )
         .bind(ticket_ids)
@@ -278,6 +305,17 @@ impl Desk {
     }
 }
 
+/// Lets the automation of a bot's tickets pause without a deadline.
+async fn pause_until_completed(fixture: &Fixture, bot_id: i64) {
+    sqlx::query(
+        "UPDATE bots SET automation_pause_value = NULL, automation_pause_unit = NULL WHERE bot_id = $1",
+    )
+    .bind(bot_id)
+    .execute(&fixture.pool)
+    .await
+    .expect("updated");
+}
+
 /// An agent of these bots.
 pub(crate) async fn create_agent(clients: &Clients, name: &str, bot_ids: &[i64]) -> Agent {
     let agent = Agent {
@@ -312,6 +350,7 @@ pub(crate) fn everything() -> InactivityPolicy {
                 summary: "no answer".to_owned(),
             }),
             closing_text: "Bye, {{contact_name}}".to_owned(),
+            ..AutoCloseSettings::default()
         }),
         warning: Some(WarningSettings {
             warn_after: minutes(25),
@@ -344,15 +383,25 @@ pub(crate) fn tell(event: &TicketEvent) -> String {
             let message = recorded.message.as_ref().expect("a message");
             let verb = match message.kind() {
                 MessageKind::Note => "noted",
+                MessageKind::Comment => "commented",
                 _ => "wrote",
             };
             format!("{:?} {verb}", message.author.expect("an author").kind())
         }
         Payload::StageFired(fired) => format!("fired {:?}", fired.stage()),
-        Payload::AlertCleared(cleared) => format!("cleared {:?}", cleared.previous_alert()),
+        Payload::AlertCleared(cleared) => match cleared.previous_agent_alert() {
+            Alert::Unspecified => format!("cleared {:?}", cleared.previous_alert()),
+            alert => format!(
+                "cleared {:?} and agent's {alert:?}",
+                cleared.previous_alert()
+            ),
+        },
         Payload::Closed(closed) => {
             let source = closed.closure.as_ref().expect("a closure").source();
             format!("closed by {source:?}")
+        }
+        Payload::Reopened(reopened) if reopened.supersedes_close => {
+            format!("close superseded, {:?}", reopened.state())
         }
         Payload::Reopened(reopened) => format!("reopened {:?}", reopened.state()),
         Payload::ActiveMessageRequested(requested) => {
@@ -360,6 +409,19 @@ pub(crate) fn tell(event: &TicketEvent) -> String {
             format!("asked for {:?}", message.kind())
         }
         Payload::ActiveMessageReported(reported) => format!("reported {:?}", reported.state()),
+        Payload::Held(_) => "held".to_owned(),
+        Payload::HoldEnded(ended) => format!("hold ended: {:?}", ended.cause()),
+        Payload::Transferred(_) => "transferred".to_owned(),
+        Payload::Unlinked(_) => "unlinked".to_owned(),
+        Payload::SetOpen(_) => "set open".to_owned(),
+        Payload::TagsChanged(changed) => {
+            format!("tags +{:?} -{:?}", changed.added, changed.removed)
+        }
+        Payload::AutomationPaused(_) => "automation paused".to_owned(),
+        Payload::AutomationResumed(resumed) => {
+            format!("automation resumed: {:?}", resumed.cause())
+        }
+        Payload::PolicyApplied(_) => "policy applied".to_owned(),
     }
 }
 
@@ -430,12 +492,12 @@ impl Desk {
                  RETURNING ticket_id
              )
              INSERT INTO ticket_clocks
-                 (tenant_id, ticket_id, bot_id, ticket_seq, generation, armed_generation, next_due_at, last_cycle,
-                  anchor_at, policy_version)
-             SELECT $1, ticket_id, $2, 0, 2, 2, date_trunc('milliseconds', clock_timestamp()), 1,
+                 (tenant_id, ticket_id, bot_id, ticket_seq, generation, armed_generation, next_due_at, cycle_due_at,
+                  last_cycle, cycle, cycle_kind, anchor_at, policy_version, agent_has_written)
+             SELECT $1, ticket_id, $2, 0, 2, 2, due_at, due_at, 1, 1, 1,
                  clock_timestamp() - make_interval(secs => $5 * 60),
-                 (SELECT policy_version FROM bots WHERE tenant_id = $1 AND bot_id = $2)
-             FROM opened
+                 (SELECT policy_version FROM bots WHERE tenant_id = $1 AND bot_id = $2), true
+             FROM opened, date_trunc('milliseconds', clock_timestamp()) AS due_at
              RETURNING ticket_id",
         )
         .bind(TENANT)

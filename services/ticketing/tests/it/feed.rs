@@ -9,7 +9,7 @@ use plazo_service::{Actor, ActorKind, BotScope, Permission, Permissions};
 use plazo_ticketing::feed::{self, FeedIdentity, Position};
 use plazo_ticketing::store::messages::NewMessage;
 use plazo_ticketing::store::settings::PolicyCache;
-use plazo_ticketing::tickets::record::record_message;
+use plazo_ticketing::tickets::record::{AddressedMessage, record_message};
 use sqlx::{PgConnection, PgPool};
 use tonic::Streaming;
 
@@ -119,7 +119,11 @@ async fn customer_writes(connection: &mut PgConnection, ticket_id: i64) {
         attachment_urls: Vec::new(),
         channel_at: None,
     };
-    record_message(connection, &PolicyCache::new(), &actor, ticket_id, message)
+    let addressed = AddressedMessage {
+        ticket_id,
+        new: message,
+    };
+    record_message(connection, &PolicyCache::new(), &actor, addressed)
         .await
         .expect("recorded");
 }
@@ -159,7 +163,7 @@ async fn inverted_pair(desk: &Desk, bystander: bool, looks: u32) {
         .events
         .iter()
         .rfind(|event| event.ticket_id == ticket_id);
-    assert_eq!(last.map(|event| event.ticket_seq), Some(3), "{looks:#b}");
+    assert_eq!(last.map(|event| event.ticket_seq), Some(4), "{looks:#b}");
     let mut ledger = Ledger::default();
     read_on(desk, &mut ledger, reader.ledger.events.len()).await;
 }
@@ -180,7 +184,7 @@ async fn a_long_transaction_delays_the_feed_and_skips_nothing() {
     let pool = &desk.fixture.pool;
     let before = desk.open().await.ticket_id;
     let mut reader = Reader::at_beginning(pool).await;
-    reader.look_until(pool, 1).await;
+    reader.look_until(pool, 2).await;
     let mut long = pool.begin().await.expect("a transaction");
     take_transaction_id(&mut long).await;
     for _ in 0..5 {
@@ -189,13 +193,13 @@ async fn a_long_transaction_delays_the_feed_and_skips_nothing() {
         desk.writes(before, AuthorKind::Customer).await;
         reader.look(pool).await;
     }
-    assert_eq!(reader.ledger.events.len(), 1, "the rest waits");
+    assert_eq!(reader.ledger.events.len(), 2, "the rest waits");
     customer_writes(&mut long, before).await;
     reader.look(pool).await;
-    assert_eq!(reader.ledger.events.len(), 1, "the rest waits");
+    assert_eq!(reader.ledger.events.len(), 2, "the rest waits");
     long.commit().await.expect("committed");
-    reader.look_until(pool, 17).await;
-    read_on(&desk, &mut Ledger::default(), 17).await;
+    reader.look_until(pool, 23).await;
+    read_on(&desk, &mut Ledger::default(), 23).await;
 }
 
 #[tokio::test]
@@ -212,5 +216,5 @@ async fn a_large_window_is_resumed_in_its_middle() {
         read_on(&desk, &mut ledger, count).await;
     }
     desk.writes(tickets[0], AuthorKind::Customer).await;
-    read_on(&desk, &mut ledger, 3_002).await;
+    read_on(&desk, &mut ledger, 3_003).await;
 }

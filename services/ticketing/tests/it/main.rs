@@ -2,11 +2,15 @@
 
 mod contacts;
 mod desk;
+mod explain;
 mod feed;
 mod firing;
+mod histories;
+mod permissions;
 mod race;
 mod relay;
 mod settings;
 mod support;
 mod tickets;
+mod transcript;
 mod watch;

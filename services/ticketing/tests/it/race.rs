@@ -164,6 +164,7 @@ async fn the_order_of_commits_decides_between_reply_and_close() {
                 "closed by CustomerInactivity",
                 "asked for ClosingText",
                 "reopened Waiting",
+                "automation paused",
                 "Customer wrote",
             ];
             assert_eq!(story[..], closed_then_reopened, "ticket {ticket_id}");

@@ -28,6 +28,7 @@ pub(crate) const TENANT: i64 = 7;
 pub(crate) struct Fixture {
     /// The service's database.
     pub(crate) pool: PgPool,
+    url: String,
     endpoint: Endpoint,
     channel: Channel,
     _shutdown: DropGuard,
@@ -51,16 +52,26 @@ impl Fixture {
             .fresh_database("ticketing")
             .await
             .expect("a database");
+        Self::start_on(&url, settings).await
+    }
+
+    /// Starts another replica of the service, with these settings.
+    pub(crate) async fn another(&self, settings: &[(&str, &str)]) -> Self {
+        Self::start_on(&self.url, settings).await
+    }
+
+    /// Starts the service on this database, with these settings.
+    pub(crate) async fn start_on(url: &str, settings: &[(&str, &str)]) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(10)
-            .connect(&url)
+            .connect(url)
             .await
             .expect("a pool");
 
         let environment = [
             ("SERVER__LISTEN", "127.0.0.1:0"),
             ("SERVER__METRICS_LISTEN", "127.0.0.1:0"),
-            ("DATABASE__URL", &url),
+            ("DATABASE__URL", url),
             ("DATABASE__MIGRATE", "true"),
         ];
         let sources = ConfigSources {
@@ -85,6 +96,7 @@ impl Fixture {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         Self {
             pool,
+            url: url.to_owned(),
             channel: endpoint.connect_lazy(),
             endpoint,
             _shutdown: shutdown.drop_guard(),
@@ -121,6 +133,11 @@ impl Fixture {
     pub(crate) fn with_window(&self, clients: &Clients, bytes: u32) -> Clients {
         let endpoint = self.endpoint.clone().initial_stream_window_size(bytes);
         Clients::over(&endpoint.connect_lazy(), &clients.signature)
+    }
+
+    /// The connection, for calls that say themselves who makes them.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// Clients of an administrator of [`TENANT`] who may do all that people may.

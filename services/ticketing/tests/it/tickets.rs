@@ -1,10 +1,21 @@
 //! The life of a ticket, from opening to closing and back.
 
+mod automation;
+mod batches;
+mod calls;
 mod careless;
+mod changes;
+mod closing;
 mod conversation;
+mod delivery;
+mod excluded;
+mod holds;
 mod lists;
 mod refusals;
 mod repeats;
+mod states;
+mod transfers;
+mod waiting;
 
 use plazo_proto::common::v1::{AuthorKind, TimeUnit};
 use plazo_proto::ticketing::v1::ticket_event::Payload;
@@ -149,7 +160,7 @@ async fn assigning_opens_whatever_it_was() {
         ]
     );
     let events = desk.events(ticket_id).await;
-    let Some(Payload::Assigned(assigned)) = &events[2].payload else {
+    let Some(Payload::Assigned(assigned)) = &events[3].payload else {
         panic!("{events:?}")
     };
     assert_eq!(

@@ -1,34 +1,56 @@
 //! The live view of tickets.
 
-use std::time::Duration;
+mod crowd;
+mod random;
+mod resume;
+mod slow;
+
+use std::collections::{BTreeMap, HashMap};
 
 use plazo_proto::common::v1::AuthorKind;
 use plazo_proto::ticketing::v1::watch_tickets_response::Update;
 use plazo_proto::ticketing::v1::{
-    Alert, AlertSettings, InactivityPolicy, Ticket, TicketFilter, TicketState, WatchTicketsRequest,
-    WatchTicketsResponse,
+    Alert, AssignTicketRequest, CloseTicketRequest, SnapshotReason, Ticket, TicketFilter,
+    TicketState, WatchTicketsRequest, WatchTicketsResponse,
 };
 use tonic::{Code, Status, Streaming};
 
-use crate::desk::{BOUND, Desk, unwarned};
-use crate::support::{Clients, TENANT, refusal, seconds, wrong_fields};
+use crate::desk::{BOUND, Desk, create_agent, eventually, unwarned};
+use crate::support::{Clients, TENANT, refusal, wrong_fields};
 
 type Updates = Streaming<WatchTicketsResponse>;
 
 async fn watch(clients: &Clients, filter: TicketFilter) -> Updates {
-    let request = WatchTicketsRequest {
-        filter: Some(filter),
-    };
-    let answer = clients.tickets.clone().watch_tickets(request).await;
-    answer.expect("permitted").into_inner()
+    watch_from(clients, filter, "").await.expect("permitted")
 }
 
+async fn watch_from(
+    clients: &Clients,
+    filter: TicketFilter,
+    position: &str,
+) -> Result<Updates, Status> {
+    let request = WatchTicketsRequest {
+        filter: Some(filter),
+        position: position.to_owned(),
+    };
+    let answer = clients.tickets.clone().watch_tickets(request).await;
+    answer.map(tonic::Response::into_inner)
+}
+
+async fn next_message(updates: &mut Updates) -> Result<WatchTicketsResponse, Status> {
+    let message = tokio::time::timeout(BOUND, updates.message()).await;
+    let message = message.expect("something comes")?;
+    Ok(message.expect("the stream goes on"))
+}
+
+/// The next update; positions alone are passed over.
 async fn next(updates: &mut Updates) -> Update {
-    let update = tokio::time::timeout(BOUND, updates.message()).await;
-    let update = update.expect("something comes").expect("the stream lasts");
-    update
-        .and_then(|response| response.update)
-        .expect("the stream goes on")
+    loop {
+        let message = next_message(updates).await.expect("the stream lasts");
+        if let Some(update) = message.update {
+            return update;
+        }
+    }
 }
 
 async fn next_ticket(updates: &mut Updates) -> Ticket {
@@ -38,15 +60,15 @@ async fn next_ticket(updates: &mut Updates) -> Ticket {
     }
 }
 
-/// What comes next about a ticket. Changes from just before the snapshot may still be told after it.
+/// What comes next about a ticket.
 async fn next_about(updates: &mut Updates, ticket_id: i64) -> Update {
     loop {
         let update = next(updates).await;
         match &update {
             Update::Ticket(ticket) if ticket.ticket_id == ticket_id => return update,
             Update::LeftTicketId(left_id) if *left_id == ticket_id => return update,
-            Update::SnapshotEnd(_) => panic!("a second snapshot"),
             Update::Ticket(_) | Update::LeftTicketId(_) => {}
+            Update::SnapshotBegin(_) | Update::SnapshotEnd(_) => panic!("a second snapshot"),
         }
     }
 }
@@ -54,6 +76,10 @@ async fn next_about(updates: &mut Updates, ticket_id: i64) -> Update {
 /// The tickets of the snapshot, in the order in which they came.
 async fn snapshot(updates: &mut Updates) -> Vec<Ticket> {
     let mut tickets = Vec::new();
+    let begin = next(updates).await;
+    assert!(
+        matches!(begin, Update::SnapshotBegin(begin) if begin.reason() == SnapshotReason::NoPosition)
+    );
     loop {
         match next(updates).await {
             Update::Ticket(ticket) => tickets.push(ticket),
@@ -61,9 +87,159 @@ async fn snapshot(updates: &mut Updates) -> Vec<Ticket> {
                 assert_eq!(usize::try_from(end.ticket_count), Ok(tickets.len()));
                 return tickets;
             }
-            Update::LeftTicketId(id) => panic!("{id} left"),
+            other => panic!("{other:?}"),
         }
     }
+}
+
+/// A view as a front end keeps it.
+#[derive(Default)]
+struct View {
+    tickets: BTreeMap<i64, Ticket>,
+    /// The last one that came.
+    position: String,
+    /// What came since the stream began, in short.
+    told: Vec<String>,
+    /// The numbers of the last events that this stream has told of.
+    seqs: HashMap<i64, i64>,
+}
+
+impl View {
+    /// Starts a stream from where the view is.
+    async fn open(&mut self, clients: &Clients, filter: &TicketFilter) -> Updates {
+        self.told.clear();
+        self.seqs.clear();
+        let updates = watch_from(clients, filter.clone(), &self.position).await;
+        updates.expect("permitted")
+    }
+
+    fn apply(&mut self, message: WatchTicketsResponse) {
+        match message.update {
+            Some(Update::SnapshotBegin(begin)) => {
+                assert!(self.told.is_empty(), "it comes first");
+                self.tickets.clear();
+                self.position.clear();
+                self.told.push(format!("{:?}", begin.reason()));
+            }
+            Some(Update::Ticket(ticket)) => {
+                let seq: i64 = ticket.etag.parse().expect("a number");
+                let last = self.seqs.insert(ticket.ticket_id, seq);
+                assert!(last < Some(seq), "{seq} after {last:?}");
+                self.told.push(format!("{} at {seq}", ticket.ticket_id));
+                self.tickets.insert(ticket.ticket_id, ticket);
+            }
+            Some(Update::LeftTicketId(ticket_id)) => {
+                self.tickets.remove(&ticket_id);
+                self.told.push(format!("{ticket_id} left"));
+            }
+            Some(Update::SnapshotEnd(end)) => {
+                assert!(!message.position.is_empty(), "the view is whole");
+                assert_eq!(usize::try_from(end.ticket_count), Ok(self.tickets.len()));
+            }
+            None => assert!(!message.position.is_empty(), "an empty message"),
+        }
+        if !message.position.is_empty() {
+            assert!(message.position.len() <= 200);
+            self.position = message.position;
+        }
+    }
+
+    /// Reads until the next position.
+    async fn read(&mut self, updates: &mut Updates) -> Result<(), Status> {
+        let before = self.position.clone();
+        loop {
+            let message = next_message(updates).await?;
+            let is_whole = !message.position.is_empty();
+            self.apply(message);
+            // With the same position it only lives.
+            if is_whole && (self.position != before || !self.told.is_empty()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads until the view fulfils a condition.
+    async fn read_until(&mut self, updates: &mut Updates, condition: impl Fn(&Self) -> bool) {
+        while !condition(self) {
+            let message = next_message(updates).await.expect("the stream lasts");
+            self.apply(message);
+        }
+    }
+
+    fn etag(&self, ticket_id: i64) -> Option<&str> {
+        self.tickets
+            .get(&ticket_id)
+            .map(|ticket| ticket.etag.as_str())
+    }
+}
+
+impl Desk {
+    async fn assigns(&self, ticket_id: i64, agent_id: i64) -> Ticket {
+        let request = AssignTicketRequest {
+            ticket_id,
+            agent_id,
+            ..Default::default()
+        };
+        let answer = self.people.tickets.clone().assign_ticket(request).await;
+        let ticket = answer.expect("assigned").into_inner().ticket;
+        ticket.expect("the ticket")
+    }
+
+    async fn closes(&self, ticket_id: i64) -> Ticket {
+        let request = CloseTicketRequest {
+            ticket_id,
+            ..Default::default()
+        };
+        let answer = self.people.tickets.clone().close_ticket(request).await;
+        let ticket = answer.expect("closed").into_inner().ticket;
+        ticket.expect("the ticket")
+    }
+
+    fn of_agent(&self) -> TicketFilter {
+        TicketFilter {
+            agent_id: self.agent_id,
+            ..TicketFilter::default()
+        }
+    }
+
+    /// A ticket of the agent.
+    async fn open_assigned(&self) -> Ticket {
+        let mut opening = self.opening();
+        opening.agent_id = self.agent_id;
+        self.open_as(opening).await
+    }
+}
+
+#[tokio::test]
+async fn what_is_assigned_or_closed_leaves_those_who_had_it() {
+    let desk = Desk::start().await;
+    let other_id = create_agent(&desk.people, "Leo", &[desk.bot_id])
+        .await
+        .agent_id;
+    let of_other = TicketFilter {
+        agent_id: other_id,
+        ..TicketFilter::default()
+    };
+    let before = desk.open_assigned().await.ticket_id;
+    let mut of_agent = watch(&desk.agent, desk.of_agent()).await;
+    assert_eq!(snapshot(&mut of_agent).await.len(), 1);
+    let mut of_other = watch(&desk.people, of_other).await;
+    assert!(snapshot(&mut of_other).await.is_empty());
+    let after = desk.open_assigned().await.ticket_id;
+    assert_eq!(next_ticket(&mut of_agent).await.ticket_id, after);
+    for ticket_id in [before, after] {
+        let assigned = desk.assigns(ticket_id, other_id).await;
+        assert_eq!(next(&mut of_agent).await, Update::LeftTicketId(ticket_id));
+        let told = next_ticket(&mut of_other).await;
+        assert_eq!((told.ticket_id, &told.etag), (ticket_id, &assigned.etag));
+        // What goes on elsewhere is no more news here: the next thing told is the next ticket's.
+        desk.writes(ticket_id, AuthorKind::Agent).await;
+        next_ticket(&mut of_other).await;
+        desk.closes(ticket_id).await;
+        assert_eq!(next(&mut of_other).await, Update::LeftTicketId(ticket_id));
+    }
+    let again = desk.open_assigned().await.ticket_id;
+    assert_eq!(next_ticket(&mut of_agent).await.ticket_id, again);
 }
 
 #[tokio::test]
@@ -164,6 +340,7 @@ async fn a_watch_that_may_not_be_is_refused() {
     let desk = Desk::start().await;
     let request = |filter| WatchTicketsRequest {
         filter: Some(filter),
+        position: String::new(),
     };
     let bad = TicketFilter {
         states: vec![TicketState::Open.into(), 0, 9],
@@ -200,7 +377,13 @@ async fn watchers_miss_nothing_when_connections_are_lost() {
     let mut updates = watch(&desk.people, TicketFilter::default()).await;
     snapshot(&mut updates).await;
     for _ in 0..5 {
-        let ticket = desk.open().await;
+        let mut tickets = desk.people.tickets.clone();
+        // Callers repeat what meets a connection that was lost.
+        let ticket = eventually("a ticket is opened", async || {
+            let answer = tickets.open_ticket(desk.opening()).await.ok()?;
+            answer.into_inner().ticket
+        })
+        .await;
         sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE datname = current_database() AND application_name = 'plazo-ticketing'",
@@ -210,60 +393,4 @@ async fn watchers_miss_nothing_when_connections_are_lost() {
         .expect("terminated");
         assert_eq!(next_ticket(&mut updates).await.ticket_id, ticket.ticket_id);
     }
-}
-
-#[tokio::test]
-async fn a_watcher_that_does_not_read_is_cut_off() {
-    let desk = Desk::start().await;
-    let alerts = AlertSettings {
-        first_alert: seconds(10),
-        second_alert: seconds(100_000),
-    };
-    desk.set_policy(InactivityPolicy {
-        alerts: Some(alerts),
-        ..InactivityPolicy::default()
-    })
-    .await;
-    let slow = desk.fixture.with_window(&desk.people, 65_535);
-    let mut updates = watch(&slow, TicketFilter::default()).await;
-    snapshot(&mut updates).await;
-    let mut quick = watch(&desk.people, TicketFilter::default()).await;
-    snapshot(&mut quick).await;
-
-    let tickets = desk.bulk(1_000, 11.0).await;
-    let asked: Vec<_> = tickets.iter().map(|&ticket_id| (ticket_id, 2)).collect();
-    let mut told = 0;
-    for _ in 0..20 {
-        desk.handle(&asked).await.expect("handled");
-        told += asked.len();
-        // Who reads stays.
-        let mut read = 0;
-        while read < asked.len() {
-            next_ticket(&mut quick).await;
-            read += 1;
-        }
-        sqlx::query(
-            "UPDATE ticket_clocks SET stages_done = 0, next_due_at = date_trunc('milliseconds', clock_timestamp())",
-        )
-        .execute(&desk.fixture.pool)
-        .await
-        .expect("due again");
-    }
-    let mut received = 0;
-    let cut_off: Status = loop {
-        match tokio::time::timeout(Duration::from_secs(30), updates.message())
-            .await
-            .expect("an end")
-        {
-            Ok(Some(_)) => received += 1,
-            Ok(None) => panic!("ended without a reason"),
-            Err(status) => break status,
-        }
-    };
-    let too_slow = (Code::ResourceExhausted, "WATCHER_TOO_SLOW".to_owned());
-    assert_eq!(refusal(Err::<(), _>(cut_off)), too_slow);
-    assert!(
-        received < told,
-        "{received} of {told} were kept for one who does not read"
-    );
 }

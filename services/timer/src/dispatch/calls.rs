@@ -88,7 +88,9 @@ pub(super) async fn ask_handler(core: &Core, batch: &Batch) -> Outcome {
                 error = chain(&status),
                 "the handler did not answer while the lease lasted"
             );
-            return if answered > before {
+            // A handler that has no room says nothing about the tickets, even when others found room.
+            let is_about_batch = status.code() != Code::ResourceExhausted;
+            return if is_about_batch && answered > before {
                 Outcome::Failed { reason: reason() }
             } else {
                 Outcome::Unanswered

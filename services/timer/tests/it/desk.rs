@@ -78,6 +78,8 @@ pub(crate) struct Trouble {
     pub(crate) erring: BTreeSet<TicketId>,
     /// A batch with one of these fails as a whole, with INTERNAL.
     pub(crate) poisoning: BTreeSet<TicketId>,
+    /// A batch with one of these is refused for want of room.
+    pub(crate) exhausting: BTreeSet<TicketId>,
     /// These tickets answer BUSY so many times.
     pub(crate) busy: BTreeMap<TicketId, u32>,
     /// Notification answers UNAVAILABLE.
@@ -249,6 +251,14 @@ impl TicketHandlerService for Desk {
         if state.trouble.is_down {
             state.refused_count += 1;
             return Err(down());
+        }
+        let exhausting = &state.trouble.exhausting;
+        if tickets
+            .iter()
+            .any(|ticket| exhausting.contains(&(ticket.tenant_id, ticket.ticket_id)))
+        {
+            state.refused_count += 1;
+            return Err(Status::resource_exhausted("no room for a test"));
         }
         state.batches.push(tickets.len());
         let poison = &state.trouble.poisoning;

@@ -156,3 +156,33 @@ async fn a_handler_that_is_down_loses_nothing_and_puts_nobody_into_quarantine() 
     bed.desk.assert_all_fired_once_and_not_early();
     assert!(timer.quarantined().await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_without_room_for_a_batch_puts_nobody_into_quarantine_while_others_find_room() {
+    const OTHER_LANE: i64 = 1_000;
+    let mut bed = Bed::new()
+        .await
+        .with_short_leases()
+        .set("timer.failed_attempts_max", &2);
+    let mut timer = bed.start().await;
+    timer.rebuilt().await;
+    bed.desk.trouble(|trouble| {
+        trouble.exhausting.insert(POISON);
+    });
+    arm_hundred(&bed, &mut timer).await;
+    // Others are answered all the time, until the refused batch has been given back more often than puts a failed one
+    // into quarantine.
+    let mut others = 0;
+    while bed.desk.state().refused_count < 150 {
+        others += 1;
+        let ticket = (POISON.0, OTHER_LANE + others);
+        bed.desk.set(ticket, 1, &[now_ms()]);
+        timer.arm(ticket, 1, now_ms()).await;
+    }
+    assert!(timer.quarantined().await.is_empty());
+    bed.desk.trouble(|trouble| trouble.exhausting.clear());
+    let all = 100 + usize::try_from(others).expect("some hundreds");
+    wait_for_firings(&bed.desk, all).await;
+    bed.desk.assert_all_fired_once_and_not_early();
+    assert!(timer.quarantined().await.is_empty());
+}

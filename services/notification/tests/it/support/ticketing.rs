@@ -16,7 +16,7 @@ use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
     ActiveMessageRequested, Message, MessageKind, MessageRecorded, MessageStateReport,
     ReportMessageStatesRequest, ReportMessageStatesResponse, ReportOutcome, StreamEventsRequest,
-    StreamEventsResponse, TicketClosed, TicketEvent,
+    StreamEventsResponse, TicketClosed, TicketEvent, TicketReopened,
 };
 use plazo_service::status;
 use tokio::net::TcpListener;
@@ -242,6 +242,15 @@ pub(crate) fn answered(ticket_id: i64, ticket_seq: i64) -> TicketEvent {
         AuthorKind::Customer,
         MessageKind::Chat,
     )
+}
+
+/// A closed ticket is opened again.
+pub(crate) fn reopened(ticket_id: i64, ticket_seq: i64, supersedes_close: bool) -> TicketEvent {
+    let payload = TicketReopened {
+        supersedes_close,
+        ..TicketReopened::default()
+    };
+    event(ticket_id, ticket_seq, Payload::Reopened(payload))
 }
 
 /// The ticket is closed.

@@ -14,7 +14,11 @@ pub(super) fn of(report: &Report, palette: Palette) -> String {
     let mut lines = Vec::new();
     for played in &report.played {
         lines.push(String::new());
-        lines.extend(conversation(played, report.rules.speed, palette));
+        lines.extend(conversation(
+            played,
+            played.scenario.speed(report.rules.speed),
+            palette,
+        ));
     }
     lines.push(String::new());
     lines.extend(report.lateness.map(lateness));

@@ -1,17 +1,20 @@
 //! Requests, checked and taken apart.
 
-use plazo_domain::TimeValue;
-use plazo_proto::common::v1 as common;
+mod bots;
+mod policies;
+
 use plazo_proto::ticketing::v1::{
-    CreateAgentRequest, CreateBotRequest, CreateQueueRequest, SetExitRouteRequest,
-    SetInactivityPolicyRequest, UpdateAgentRequest, UpdateBotRequest,
+    CreateAgentRequest, CreateQueueRequest, SetExitRouteRequest, UpdateAgentRequest,
 };
 
 use crate::error::Error;
-use crate::policy_proto::{ReadPolicy, policy_from_proto};
 use crate::settings::agents::{AgentChange, NewAgent};
-use crate::settings::bots::{BotChange, NewBot};
 use crate::validate::Checks;
+
+pub(super) use bots::{bot_update, new_bot};
+pub(super) use policies::{
+    calendar_change, new_calendar, policy_removal, policy_replacement, policy_scope, preview,
+};
 
 const MAX_EXIT_ROUTE_CHARS: usize = 200;
 const MAX_BOTS_OF_AGENT: usize = 1_000;
@@ -33,73 +36,16 @@ pub(super) fn bot_id(bot_id: i64) -> Result<i64, Error> {
     checks.finish().map(|()| bot_id)
 }
 
+pub(super) fn calendar_id(calendar_id: i64) -> Result<i64, Error> {
+    let mut checks = Checks::new();
+    checks.id("calendar_id", calendar_id);
+    checks.finish().map(|()| calendar_id)
+}
+
 pub(super) fn agent_id(agent_id: i64) -> Result<i64, Error> {
     let mut checks = Checks::new();
     checks.id("agent_id", agent_id);
     checks.finish().map(|()| agent_id)
-}
-
-pub(super) fn new_bot(request: &CreateBotRequest) -> Result<NewBot, Error> {
-    let mut checks = Checks::new();
-    checks.request_id(&request.request_id);
-    let Some(bot) = &request.bot else {
-        return Err(checks.finish_without("bot"));
-    };
-    checks.left_to_service("bot.bot_id", &bot.bot_id);
-    checks.name("bot.name", &bot.name);
-    checks.left_to_service("bot.exit_route", &bot.exit_route);
-    checks.optional_id("bot.channel_account_id", bot.channel_account_id);
-    let reopen_window = reopen_window(&mut checks, bot.reopen_window);
-    checks.left_to_service("bot.etag", &bot.etag);
-    checks
-        .finish_with(reopen_window)
-        .map(|reopen_window| NewBot {
-            name: bot.name.clone(),
-            channel_account_id: bot.channel_account_id,
-            reopen_window,
-        })
-}
-
-pub(super) fn bot_update(request: &UpdateBotRequest) -> Result<Update<BotChange>, Error> {
-    let mut checks = Checks::new();
-    checks.request_id(&request.request_id);
-    let known = ["name", "channel_account_id", "reopen_window"];
-    let mask = checks.update_mask(request.update_mask.as_ref(), &known);
-    let Some(bot) = &request.bot else {
-        return Err(checks.finish_without("bot"));
-    };
-    checks.id("bot.bot_id", bot.bot_id);
-    let mut change = BotChange {
-        name: None,
-        channel_account_id: None,
-        reopen_window: None,
-    };
-    if mask.has("name") {
-        checks.name("bot.name", &bot.name);
-        change.name = Some(bot.name.clone());
-    }
-    if mask.has("channel_account_id") {
-        checks.optional_id("bot.channel_account_id", bot.channel_account_id);
-        change.channel_account_id = Some(bot.channel_account_id);
-    }
-    if mask.has("reopen_window") {
-        change.reopen_window = reopen_window(&mut checks, bot.reopen_window);
-    }
-    checks.finish()?;
-    Ok(Update {
-        id: bot.bot_id,
-        etag: bot.etag.clone(),
-        change,
-    })
-}
-
-/// What is not set means 24 hours.
-fn reopen_window(checks: &mut Checks, value: Option<common::TimeValue>) -> Option<TimeValue> {
-    let default = common::TimeValue {
-        value: 24,
-        unit: common::TimeUnit::Hour.into(),
-    };
-    checks.time_value("bot.reopen_window", Some(&value.unwrap_or(default)))
 }
 
 pub(super) fn check_exit_route(request: &SetExitRouteRequest) -> Result<(), Error> {
@@ -112,29 +58,6 @@ pub(super) fn check_exit_route(request: &SetExitRouteRequest) -> Result<(), Erro
     checks.finish()
 }
 
-/// What is wrong with the policy itself is left to the use case, which knows the bot's exit route as well
-/// and can tell all at once. Only with other fields that are wrong is it told here, too.
-pub(super) fn policy_replacement(
-    request: &SetInactivityPolicyRequest,
-) -> Result<ReadPolicy, Error> {
-    let mut checks = Checks::new();
-    checks.request_id(&request.request_id);
-    checks.id("bot_id", request.bot_id);
-    checks.optional_id("replaces_version", request.replaces_version);
-    let Some(policy) = &request.policy else {
-        return Err(checks.finish_without("policy"));
-    };
-    checks.left_to_service("policy.version", &policy.version);
-    let read = policy_from_proto(policy);
-    if checks.is_empty() {
-        return Ok(read);
-    }
-    checks.extend(read.violations);
-    // Whether there is an exit route isn't known here, and so isn't complained of.
-    checks.extend(read.policy.check(true).err().unwrap_or_default());
-    Err(Error::Invalid(checks.into_violations()))
-}
-
 pub(super) fn new_queue(request: &CreateQueueRequest) -> Result<(i64, String), Error> {
     let mut checks = Checks::new();
     checks.request_id(&request.request_id);
@@ -144,6 +67,7 @@ pub(super) fn new_queue(request: &CreateQueueRequest) -> Result<(i64, String), E
     checks.left_to_service("queue.queue_id", &queue.queue_id);
     checks.id("queue.bot_id", queue.bot_id);
     checks.name("queue.name", &queue.name);
+    checks.left_to_service("queue.policy_version", &queue.policy_version);
     checks.finish()?;
     Ok((queue.bot_id, queue.name.clone()))
 }

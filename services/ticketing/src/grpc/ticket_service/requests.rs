@@ -1,10 +1,15 @@
 //! What requests of the ticket service may say.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
-use plazo_domain::TicketState;
+use plazo_domain::{AutomationPause, TicketState, Violation, check_tags};
+use plazo_proto::ticketing::v1::pause_automation_request::Length;
 use plazo_proto::ticketing::v1::{
-    AssignTicketRequest, CloseTicketRequest, MessageKind, OpenTicketRequest, RecordMessageRequest,
-    ReopenTicketRequest, TicketFilter,
+    AssignTicketRequest, CloseTicketRequest, CloseTicketsRequest, HoldTicketRequest, MessageKind,
+    OpenTicketRequest, PauseAutomationRequest, RecordMessageRequest, RecordMessagesRequest,
+    ReopenTicketRequest, ResumeAutomationRequest, ResumeTicketRequest, SetTicketOpenRequest,
+    TagTicketsRequest, TicketFilter, TransferTicketRequest, UnlinkTicketRequest,
 };
 use plazo_service::Actor;
 use tonic::Status;
@@ -13,11 +18,20 @@ use super::{finish, permitted_bots};
 use crate::instants::from_proto;
 use crate::store::messages::NewMessage;
 use crate::store::tickets::TicketQuery;
+use crate::tickets::close::CloseOrder;
+use crate::tickets::hold::HoldOrder;
+use crate::tickets::record::{AddressedMessage, CheckedMessage};
+use crate::tickets::tags::TagOrder;
 use crate::validate::Checks;
 
 const MAX_TEXT_CHARS: usize = 16_384;
 const MAX_ATTACHMENTS: usize = 10;
 const MAX_URL_CHARS: usize = 2_048;
+const MAX_REASON_CHARS: usize = 200;
+/// The most tickets of one call.
+const MAX_BATCH: usize = 500;
+/// The most messages of one call.
+const MAX_MESSAGES: usize = 200;
 
 pub(super) fn check_ticket_id(ticket_id: i64) -> Result<(), Status> {
     let mut checks = Checks::new();
@@ -25,7 +39,7 @@ pub(super) fn check_ticket_id(ticket_id: i64) -> Result<(), Status> {
     finish(checks)
 }
 
-pub(super) fn check_open(request: &OpenTicketRequest) -> Result<(), Status> {
+pub(super) fn check_open(_: &Actor, request: &OpenTicketRequest) -> Result<(), Status> {
     let mut checks = Checks::new();
     checks.id("bot_id", request.bot_id);
     checks.optional_id("queue_id", request.queue_id);
@@ -35,7 +49,7 @@ pub(super) fn check_open(request: &OpenTicketRequest) -> Result<(), Status> {
     finish(checks)
 }
 
-pub(super) fn check_assign(request: &AssignTicketRequest) -> Result<(), Status> {
+pub(super) fn check_assign(_: &Actor, request: &AssignTicketRequest) -> Result<(), Status> {
     let mut checks = Checks::new();
     checks.id("ticket_id", request.ticket_id);
     checks.id("agent_id", request.agent_id);
@@ -43,28 +57,212 @@ pub(super) fn check_assign(request: &AssignTicketRequest) -> Result<(), Status> 
     finish(checks)
 }
 
-pub(super) fn check_close(request: &CloseTicketRequest) -> Result<(), Status> {
+pub(super) fn check_transfer(_: &Actor, request: &TransferTicketRequest) -> Result<(), Status> {
     let mut checks = Checks::new();
     checks.id("ticket_id", request.ticket_id);
+    checks.id("queue_id", request.queue_id);
     checks.request_id(&request.request_id);
     finish(checks)
 }
 
-pub(super) fn check_reopen(request: &ReopenTicketRequest) -> Result<(), Status> {
+/// A request that says no more than which ticket.
+pub(super) trait NamesTicket {
+    /// The ticket and the request id.
+    fn names(&self) -> (i64, &str);
+}
+
+macro_rules! names_ticket {
+    ($($request:ty),+) => {
+        $(impl NamesTicket for $request {
+            fn names(&self) -> (i64, &str) {
+                (self.ticket_id, &self.request_id)
+            }
+        })+
+    };
+}
+names_ticket!(
+    ReopenTicketRequest,
+    ResumeTicketRequest,
+    SetTicketOpenRequest,
+    ResumeAutomationRequest,
+    HoldTicketRequest,
+    CloseTicketRequest,
+    UnlinkTicketRequest,
+    PauseAutomationRequest,
+    RecordMessageRequest
+);
+
+fn checks_of<R: NamesTicket>(request: &R) -> Checks {
+    let (ticket_id, request_id) = request.names();
     let mut checks = Checks::new();
-    checks.id("ticket_id", request.ticket_id);
+    checks.id("ticket_id", ticket_id);
+    checks.request_id(request_id);
+    checks
+}
+
+pub(super) fn check_change<R: NamesTicket>(_: &Actor, request: &R) -> Result<(), Status> {
+    finish(checks_of(request))
+}
+
+pub(super) fn close_order(
+    actor: &Actor,
+    request: &CloseTicketRequest,
+) -> Result<CloseOrder, Status> {
+    finish(checks_of(request))?;
+    Ok(CloseOrder::new(
+        actor,
+        request.source,
+        request.note.as_ref(),
+    )?)
+}
+
+pub(super) fn unlink_order(
+    actor: &Actor,
+    request: &UnlinkTicketRequest,
+) -> Result<CloseOrder, Status> {
+    finish(checks_of(request))?;
+    Ok(CloseOrder::new(actor, 0, request.note.as_ref())?)
+}
+
+pub(super) fn close_many_order(
+    actor: &Actor,
+    request: &CloseTicketsRequest,
+) -> Result<CloseOrder, Status> {
+    let mut checks = Checks::new();
+    check_ticket_ids(&mut checks, &request.ticket_ids);
     checks.request_id(&request.request_id);
-    finish(checks)
+    finish(checks)?;
+    Ok(CloseOrder::new(
+        actor,
+        request.source,
+        request.note.as_ref(),
+    )?)
+}
+
+pub(super) fn tag_order(_: &Actor, request: &TagTicketsRequest) -> Result<TagOrder, Status> {
+    let mut checks = Checks::new();
+    check_ticket_ids(&mut checks, &request.ticket_ids);
+    checks.request_id(&request.request_id);
+    checks.extend(check_tags("add_tags", &request.add_tags));
+    checks.extend(check_tags("remove_tags", &request.remove_tags));
+    let is_empty = request.add_tags.is_empty() && request.remove_tags.is_empty();
+    checks.check(
+        "add_tags",
+        !is_empty,
+        "must not be empty without remove_tags",
+    );
+    for (index, tag) in request.remove_tags.iter().enumerate() {
+        let field = format!("remove_tags[{index}]");
+        let is_added = request.add_tags.contains(tag);
+        checks.check(&field, !is_added, "must not be one of add_tags");
+    }
+    finish(checks)?;
+    Ok(TagOrder {
+        add: request.add_tags.clone(),
+        remove: request.remove_tags.clone(),
+    })
+}
+
+fn check_ticket_ids(checks: &mut Checks, ticket_ids: &[i64]) {
+    let count = ticket_ids.len();
+    if count == 0 || count > MAX_BATCH {
+        let reason = format!("must be 1 to {MAX_BATCH}, are {count}");
+        checks.refuse("ticket_ids", reason);
+        return;
+    }
+    let mut seen = HashSet::with_capacity(count);
+    for (index, &ticket_id) in ticket_ids.iter().enumerate() {
+        let field = format!("ticket_ids[{index}]");
+        checks.id(&field, ticket_id);
+        checks.check(
+            &field,
+            seen.insert(ticket_id),
+            "must not repeat an earlier id",
+        );
+    }
+}
+
+pub(super) fn hold_order(_: &Actor, request: &HoldTicketRequest) -> Result<HoldOrder, Status> {
+    let mut checks = checks_of(request);
+    checks.filled_line("reason", &request.reason, MAX_REASON_CHARS);
+    let max_length = request
+        .max_length
+        .as_ref()
+        .and_then(|length| checks.time_value("max_length", Some(length)));
+    finish(checks)?;
+    Ok(HoldOrder {
+        reason: request.reason.clone(),
+        max_length,
+    })
+}
+
+pub(super) fn pause_order(
+    _: &Actor,
+    request: &PauseAutomationRequest,
+) -> Result<AutomationPause, Status> {
+    let mut checks = checks_of(request);
+    let pause = match &request.length {
+        Some(Length::PauseFor(length)) => checks
+            .time_value("pause_for", Some(length))
+            .map(AutomationPause::For),
+        Some(Length::UntilCompleted(true)) => Some(AutomationPause::UntilCompleted),
+        Some(Length::UntilCompleted(false)) => {
+            checks.refuse("until_completed", "must be true");
+            None
+        }
+        None => {
+            checks.refuse("length", "pause_for or until_completed must be set");
+            None
+        }
+    };
+    Ok(checks.finish_with(pause)?)
+}
+
+/// The messages of a batch. One that is ill-formed stops none of the others.
+pub(super) fn addressed_messages(
+    _: &Actor,
+    request: &RecordMessagesRequest,
+) -> Result<Vec<CheckedMessage>, Status> {
+    let mut checks = Checks::new();
+    checks.request_id(&request.request_id);
+    let count = request.messages.len();
+    if count == 0 || count > MAX_MESSAGES {
+        let reason = format!("must be 1 to {MAX_MESSAGES}, are {count}");
+        checks.refuse("messages", reason);
+    }
+    finish(checks)?;
+    let messages = request.messages.iter().map(|message| {
+        let (addressed, violations) = read_message(message);
+        let mut checks = Checks::new();
+        checks.extend(violations);
+        checks.left_to_service("request_id", &message.request_id);
+        let violations = checks.into_violations();
+        if violations.is_empty() {
+            Ok(addressed)
+        } else {
+            Err(violations)
+        }
+    });
+    Ok(messages.collect())
 }
 
 /// The message that a request wants recorded, with its author as the request says.
-pub(super) fn new_message(request: &RecordMessageRequest) -> Result<NewMessage, Status> {
+pub(super) fn addressed_message(
+    _: &Actor,
+    request: &RecordMessageRequest,
+) -> Result<AddressedMessage, Status> {
+    let (addressed, violations) = read_message(request);
     let mut checks = Checks::new();
-    checks.id("ticket_id", request.ticket_id);
-    checks.request_id(&request.request_id);
+    checks.extend(violations);
+    finish(checks)?;
+    Ok(addressed)
+}
+
+fn read_message(request: &RecordMessageRequest) -> (AddressedMessage, Vec<Violation>) {
+    let mut checks = checks_of(request);
     let kind = match MessageKind::try_from(request.kind) {
-        Ok(MessageKind::Unspecified | MessageKind::Chat) => MessageKind::Chat,
-        Ok(MessageKind::Note) => MessageKind::Note,
+        Ok(MessageKind::Unspecified) => MessageKind::Chat,
+        Ok(kind) => kind,
         Err(_) => {
             checks.refuse("kind", "must be one of the known values");
             MessageKind::Chat
@@ -73,14 +271,17 @@ pub(super) fn new_message(request: &RecordMessageRequest) -> Result<NewMessage, 
     check_text(&mut checks, request);
     check_attachments(&mut checks, &request.attachment_urls);
     let channel_at = channel_time(&mut checks, request);
-    finish(checks)?;
-    Ok(NewMessage {
-        author: request.author.unwrap_or_default(),
-        kind,
-        text: request.text.clone(),
-        attachment_urls: request.attachment_urls.clone(),
-        channel_at,
-    })
+    let addressed = AddressedMessage {
+        ticket_id: request.ticket_id,
+        new: NewMessage {
+            author: request.author.unwrap_or_default(),
+            kind,
+            text: request.text.clone(),
+            attachment_urls: request.attachment_urls.clone(),
+            channel_at,
+        },
+    };
+    (addressed, checks.into_violations())
 }
 
 fn check_text(checks: &mut Checks, request: &RecordMessageRequest) {

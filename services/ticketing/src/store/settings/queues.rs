@@ -13,6 +13,8 @@ pub struct Queue {
     pub bot_id: i64,
     /// Its name, unique in the bot.
     pub name: String,
+    /// The policy that overrides the bot's in it.
+    pub policy_version: Option<i64>,
 }
 
 /// Creates a queue of a bot that exists; none when it has one of this name.
@@ -26,7 +28,7 @@ pub async fn insert(
         Queue,
         "INSERT INTO queues (tenant_id, bot_id, name) VALUES ($1, $2, $3)
          ON CONFLICT (tenant_id, bot_id, name) DO NOTHING
-         RETURNING queue_id, bot_id, name",
+         RETURNING queue_id, bot_id, name, policy_version",
         tenant_id,
         bot_id,
         name
@@ -62,7 +64,7 @@ pub async fn find(
 ) -> Result<Option<Queue>, Error> {
     let queue = sqlx::query_as!(
         Queue,
-        "SELECT queue_id, bot_id, name FROM queues WHERE tenant_id = $1 AND queue_id = $2",
+        "SELECT queue_id, bot_id, name, policy_version FROM queues WHERE tenant_id = $1 AND queue_id = $2",
         tenant_id,
         queue_id
     )
@@ -81,7 +83,7 @@ pub async fn list(
 ) -> Result<Vec<Queue>, Error> {
     let queues = sqlx::query_as!(
         Queue,
-        "SELECT queue_id, bot_id, name FROM queues
+        "SELECT queue_id, bot_id, name, policy_version FROM queues
          WHERE tenant_id = $1 AND bot_id = $2 AND queue_id > $3
          ORDER BY queue_id LIMIT $4",
         tenant_id,
@@ -92,4 +94,23 @@ pub async fn list(
     .fetch_all(connection)
     .await?;
     Ok(queues)
+}
+
+/// Puts a version in force in a queue, in the place of the bot's; none puts the bot's in force again. The bot's row is
+/// locked ([`bots::lock`](super::bots::lock)).
+pub async fn set_policy(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    queue_id: i64,
+    policy_version: Option<i64>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE queues SET policy_version = $3 WHERE tenant_id = $1 AND queue_id = $2",
+        tenant_id,
+        queue_id,
+        policy_version
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

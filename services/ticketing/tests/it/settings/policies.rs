@@ -40,12 +40,23 @@ fn everything() -> InactivityPolicy {
                 summary: "a\nb".to_owned(),
             }),
             closing_text: "Bye, {{contact_name}}".to_owned(),
+            only_after_first_agent_message: Some(false),
+            close_while_customer_waits: true,
+            exclude_tags: vec!["vip".to_owned()],
+            close_needs_delivery: true,
+            max_delivery_wait: Some(time_value(90, TimeUnit::Second)),
         }),
         warning: Some(WarningSettings {
             warn_after: Some(time_value(86_000, TimeUnit::Second)),
             text: "{{contact_name}}, we close in {{time_left}}".to_owned(),
             image_url: "https://example.com/clock.png".to_owned(),
         }),
+        agent_alerts: Some(AlertSettings {
+            first_alert: Some(time_value(5, TimeUnit::Minute)),
+            second_alert: Some(time_value(1, TimeUnit::Hour)),
+        }),
+        business_time: false,
+        calendar: None,
     }
 }
 
@@ -81,7 +92,10 @@ async fn set(clients: &mut Clients, bot_id: i64, policy: InactivityPolicy) -> In
 }
 
 async fn get(clients: &mut Clients, bot_id: i64) -> InactivityPolicy {
-    let request = GetInactivityPolicyRequest { bot_id };
+    let request = GetInactivityPolicyRequest {
+        bot_id,
+        queue_id: 0,
+    };
     let answer = clients.settings.get_inactivity_policy(request).await;
     answer
         .expect("the bot exists")
@@ -161,12 +175,20 @@ async fn everything_wrong_with_a_policy_is_named_at_once_and_nothing_is_changed(
             tags: vec![String::new()],
             note: None,
             closing_text: "{{time_left}}".to_owned(),
+            max_delivery_wait: seconds(1),
+            ..AutoCloseSettings::default()
         }),
         warning: Some(WarningSettings {
             warn_after: Some(TimeValue { value: 1, unit: 0 }),
             text: "{{nobody}}".to_owned(),
             image_url: "http://example.com".to_owned(),
         }),
+        agent_alerts: Some(AlertSettings {
+            first_alert: seconds(3),
+            second_alert: seconds(3),
+        }),
+        business_time: true,
+        calendar: None,
     };
     let answer = administrator
         .settings
@@ -175,13 +197,16 @@ async fn everything_wrong_with_a_policy_is_named_at_once_and_nothing_is_changed(
     let expected = [
         "policy.anchor",
         "policy.alerts.first_alert",
+        "policy.auto_close.max_delivery_wait",
         "policy.warning.warn_after.unit",
+        "policy.business_time",
         "policy.alerts.second_alert",
         "policy.auto_close",
         "policy.auto_close.tags[0]",
         "policy.auto_close.closing_text",
         "policy.warning.text",
         "policy.warning.image_url",
+        "policy.agent_alerts.first_alert",
     ];
     assert_eq!(wrong_fields(answer), expected);
 
@@ -193,6 +218,7 @@ async fn everything_wrong_with_a_policy_is_named_at_once_and_nothing_is_changed(
         }),
         replaces_version: -1,
         request_id: "x".to_owned(),
+        ..Default::default()
     };
     let found = wrong_fields(administrator.settings.set_inactivity_policy(more).await);
     assert_eq!(
@@ -200,7 +226,7 @@ async fn everything_wrong_with_a_policy_is_named_at_once_and_nothing_is_changed(
         ["request_id", "bot_id", "replaces_version", "policy.version"]
     );
     assert!(
-        found.contains(&"policy.anchor".to_owned()) && found.len() == 12,
+        found.contains(&"policy.anchor".to_owned()) && found.len() == 14,
         "{found:?}"
     );
     let nothing = SetInactivityPolicyRequest {
@@ -364,7 +390,7 @@ async fn policies_of_many_tickets_come_from_memory_or_one_query() {
     let mut keys: Vec<_> = found.keys().copied().collect();
     keys.sort_unstable();
     assert_eq!(keys, [(TENANT, first), (TENANT, second)]);
-    assert!(found[&(TENANT, first)].alerts.is_some() && !found[&(TENANT, second)].has_stages());
+    assert!(found[&(TENANT, first)].alerts.is_some() && found[&(TENANT, second)].alerts.is_none());
     assert!(cache.policy(&mut connection, 8, first).await.is_err());
 
     connection.close().await.expect("a connection");
@@ -395,7 +421,10 @@ async fn bots_out_of_reach_have_no_policy() {
         fixture.as_actor("agent/1", permissions, "1000000"),
         fixture.as_actor_of(8, "administrator/1", permissions, "*"),
     ] {
-        let get = GetInactivityPolicyRequest { bot_id };
+        let get = GetInactivityPolicyRequest {
+            bot_id,
+            queue_id: 0,
+        };
         assert_eq!(
             refusal(outsider.settings.get_inactivity_policy(get).await),
             no_bot
@@ -409,13 +438,14 @@ async fn bots_out_of_reach_have_no_policy() {
             refusal(set_exit_route(&mut outsider, bot_id, "x").await),
             no_bot
         );
+        let preview = PreviewSettingsRequest {
+            bot_id,
+            policy: Some(alerts()),
+            queue_id: 0,
+        };
+        assert_eq!(
+            refusal(outsider.settings.preview_settings(preview).await),
+            no_bot
+        );
     }
-    let preview = administrator
-        .settings
-        .preview_settings(PreviewSettingsRequest::default())
-        .await;
-    assert_eq!(
-        refusal(preview),
-        (Code::Unimplemented, "NOT_BUILT_YET".to_owned())
-    );
 }

@@ -90,14 +90,14 @@ async fn the_longest_messages_fit_into_batches_and_pages() {
             break;
         }
     }
-    assert_eq!((messages, events), (MESSAGES, MESSAGES + 1));
+    assert_eq!((messages, events), (MESSAGES, MESSAGES + 2));
 
     let request = StreamEventsRequest::default();
     let answer = desk.service.feed.clone().stream_events(request).await;
     let mut stream = answer.expect("the beginning").into_inner();
     let read_all = async {
         let mut streamed = 0;
-        while streamed < MESSAGES + 1 {
+        while streamed < MESSAGES + 2 {
             let batch = stream.message().await.expect("it lasts");
             streamed += batch.expect("it goes on").events.len();
         }

@@ -68,7 +68,7 @@ async fn each_author_moves_the_ticket_as_he_should() {
     let (bot, contact, agent) = (desk.bot_id, desk.contact_id, desk.agent_id);
     assert_eq!(ids, [bot, contact, agent, 0, bot, agent, contact]);
     let events = desk.events(ticket_id).await;
-    for (event, message) in events[1..].iter().zip(&recorded) {
+    for (event, message) in events[2..].iter().zip(&recorded) {
         let Some(Payload::MessageRecorded(payload)) = &event.payload else {
             panic!("{event:?}")
         };

@@ -2,12 +2,10 @@
 
 use plazo_proto::common::v1::AuthorKind;
 use plazo_proto::ticketing::v1::{
-    AssignTicketRequest, CloseSource, CloseTicketRequest, CloseTicketsRequest, ClosingNote,
-    ExplainTicketRequest, GetTicketRequest, HoldTicketRequest, ListMessagesRequest,
-    ListTicketEventsRequest, ListTicketsRequest, MessageKind, OpenTicketRequest,
-    PauseAutomationRequest, RecordMessageRequest, ReopenTicketRequest, ResumeAutomationRequest,
-    ResumeTicketRequest, SetTicketOpenRequest, TagTicketsRequest, TicketFilter,
-    TransferTicketRequest, UnlinkTicketRequest, WatchTicketsRequest,
+    AssignTicketRequest, CloseSource, CloseTicketRequest, ClosingNote, GetTicketRequest,
+    ListMessagesRequest, ListTicketEventsRequest, ListTicketsRequest, MessageKind,
+    OpenTicketRequest, RecordMessageRequest, ReopenTicketRequest, TicketFilter,
+    WatchTicketsRequest,
 };
 use prost_types::Timestamp;
 use tonic::{Code, Status};
@@ -346,67 +344,4 @@ async fn wrong_messages_are_refused() {
     let huge = with(|request| request.text = "x".repeat(5_000_000));
     let too_large = (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".to_owned());
     assert_eq!(refusal(desk.record(huge).await), too_large);
-}
-
-/// The refusals of what is not built yet.
-async fn not_built(clients: &Clients) -> Vec<Result<(), Status>> {
-    let mut tickets = clients.tickets.clone();
-    vec![
-        tickets
-            .hold_ticket(HoldTicketRequest::default())
-            .await
-            .map(drop),
-        tickets
-            .resume_ticket(ResumeTicketRequest::default())
-            .await
-            .map(drop),
-        tickets
-            .transfer_ticket(TransferTicketRequest::default())
-            .await
-            .map(drop),
-        tickets
-            .unlink_ticket(UnlinkTicketRequest::default())
-            .await
-            .map(drop),
-        tickets
-            .set_ticket_open(SetTicketOpenRequest::default())
-            .await
-            .map(drop),
-        tickets
-            .tag_tickets(TagTicketsRequest::default())
-            .await
-            .map(drop),
-        tickets
-            .close_tickets(CloseTicketsRequest::default())
-            .await
-            .map(drop),
-        tickets
-            .pause_automation(PauseAutomationRequest::default())
-            .await
-            .map(drop),
-        tickets
-            .resume_automation(ResumeAutomationRequest::default())
-            .await
-            .map(drop),
-        tickets
-            .explain_ticket(ExplainTicketRequest::default())
-            .await
-            .map(drop),
-    ]
-}
-
-#[tokio::test]
-async fn what_is_not_built_yet_says_so() {
-    let desk = Desk::start().await;
-    for refused in not_built(&desk.people).await {
-        assert_eq!(
-            refusal(refused),
-            (Code::Unimplemented, "NOT_BUILT_YET".to_owned())
-        );
-    }
-    // Permissions come first.
-    let nobody = desk.fixture.as_actor("agent/1", "helpdesk:view", "*");
-    for refused in not_built(&nobody).await {
-        assert_eq!(refusal(refused).0, Code::PermissionDenied);
-    }
 }

@@ -1,0 +1,515 @@
+//! The ticket of the model.
+
+mod count;
+
+use crate::script::Input;
+use crate::story::{Anchor, Event, Pause, Policy, Scope, Settings, TICKS_IN_SECOND, Tag, Ticks};
+use crate::view::{Alert, Automation, Closer, Cycle, Effect, Kind, Stage, State, View};
+use count::Count;
+
+/// Who wrote last, with all messages that the other has not answered. A hold that ended counts as if they
+/// had been written then.
+#[derive(Debug, Clone)]
+enum LastWord {
+    Nobody,
+    Opening(Ticks),
+    Agent(Vec<Ticks>),
+    Customer(Vec<Ticks>),
+}
+
+/// A close by inactivity, as long as nothing came after it.
+#[derive(Debug, Clone, Copy)]
+struct InactivityClose {
+    at: Ticks,
+    state_before: State,
+}
+
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are the plain facts of a ticket"
+)]
+pub(crate) struct Model {
+    settings: Settings,
+    /// With their versions.
+    bot: (i64, Policy),
+    queues: Vec<Option<(i64, Policy)>>,
+    last_version: i64,
+
+    state: State,
+    is_unlinked: bool,
+    has_agent: bool,
+    is_agent_away: bool,
+    queue: Option<usize>,
+    tags: Vec<Tag>,
+    hold_until: Option<Ticks>,
+    automation: Automation,
+    inactivity_close: Option<InactivityClose>,
+
+    last_word: LastWord,
+    has_agent_ever_written: bool,
+    cycles: i32,
+    alert: Alert,
+    agent_alert: Alert,
+    count: Option<Count>,
+    agent_count: Option<Count>,
+}
+
+impl Model {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let mut last_version = 1;
+        let mut queues = Vec::new();
+        for policy in &settings.queues {
+            queues.push(policy.clone().map(|policy| {
+                last_version += 1;
+                (last_version, policy)
+            }));
+        }
+        Self {
+            settings: settings.clone(),
+            bot: (1, settings.bot.clone()),
+            queues,
+            last_version,
+            state: State::Waiting,
+            is_unlinked: false,
+            has_agent: false,
+            is_agent_away: false,
+            queue: None,
+            tags: Vec::new(),
+            hold_until: None,
+            automation: Automation::Running,
+            inactivity_close: None,
+            last_word: LastWord::Nobody,
+            has_agent_ever_written: false,
+            cycles: 0,
+            alert: Alert::No,
+            agent_alert: Alert::No,
+            count: None,
+            agent_count: None,
+        }
+    }
+
+    pub(crate) fn view(&self) -> View {
+        View {
+            state: self.state,
+            is_unlinked: self.is_unlinked,
+            hold_until: self.hold_until,
+            alert: self.alert,
+            agent_alert: self.agent_alert,
+            cycle: self.count.as_ref().map(|count| count.seen),
+            agent_cycle: self.agent_count.as_ref().map(|count| count.seen),
+            automation: self.automation,
+        }
+    }
+
+    /// What follows at once; none when the rules do not allow the event now, or do not decide it.
+    pub(crate) fn apply(&mut self, input: &Input, now: Ticks) -> Option<Vec<Effect>> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Opened => self.open(&mut effects),
+            Input::Accepted { cycle, at } => {
+                if let Some(count) = self.count.as_mut().filter(|it| it.seen.number == *cycle) {
+                    count.accept(*at, now);
+                }
+            }
+            Input::Settled { cycle, at } => {
+                if let Some(count) = self.count.as_mut().filter(|it| it.seen.number == *cycle) {
+                    count.settle(*at, now);
+                }
+            }
+            Input::Event(event) => {
+                if !self.allows(event, now) {
+                    return None;
+                }
+                self.happens(event, now, &mut effects);
+            }
+        }
+        Some(effects)
+    }
+
+    fn allows(&self, event: &Event, now: Ticks) -> bool {
+        let is_open = self.state != State::Closed;
+        // A hold that is over but that nobody has noticed: messages end it as of its end. What else comes
+        // before anybody notices is decided by no rule.
+        let is_unnoticed = self.hold_until.is_some_and(|until| until <= now);
+        match event {
+            Event::Agent | Event::Away(_) | Event::ResumeAutomation | Event::Assign => true,
+            // A customer's message to an unlinked ticket opens another ticket.
+            Event::Customer { .. } | Event::SetOpen => !self.is_unlinked,
+            Event::System | Event::Note | Event::PauseAutomation(_) => is_open,
+            Event::Settings { .. } => !is_unnoticed,
+            Event::Hold { .. } | Event::Transfer(_) | Event::Close => is_open && !is_unnoticed,
+            Event::Unlink => !self.is_unlinked && !is_unnoticed,
+            Event::Resume => self.hold_until.is_some() && !is_unnoticed,
+            Event::Reopen => !is_open,
+            Event::TagAdded(tag) => is_open && !self.tags.contains(tag),
+            Event::TagRemoved(tag) => is_open && self.tags.contains(tag),
+        }
+    }
+
+    fn happens(&mut self, event: &Event, now: Ticks, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Agent => self.agent_writes(now, effects),
+            Event::Customer { written_ago } => self.customer_writes(*written_ago, now, effects),
+            Event::System | Event::Note => {}
+            Event::Hold { max_s } => {
+                self.disarm(effects);
+                self.hold_until = Some(now + max_s * TICKS_IN_SECOND);
+            }
+            Event::Resume => self.end_hold(now, None, effects),
+            Event::Transfer(queue) => {
+                self.disarm(effects);
+                self.drop_hold(effects);
+                self.last_word = LastWord::Nobody;
+                self.state = State::Waiting;
+                self.has_agent = false;
+                self.queue = Some(*queue);
+            }
+            Event::Assign => {
+                self.has_agent = true;
+                self.stand_open(State::Open, now, effects);
+            }
+            Event::SetOpen | Event::Reopen => self.stand_open(State::Open, now, effects),
+            Event::Close => self.close(Closer::Agent, effects),
+            Event::Unlink => {
+                if self.state != State::Closed {
+                    self.close(Closer::Unlinking, effects);
+                }
+                self.is_unlinked = true;
+                self.inactivity_close = None;
+            }
+            Event::TagAdded(tag) => self.tags.push(*tag),
+            Event::TagRemoved(tag) => self.tags.retain(|carried| carried != tag),
+            Event::Settings {
+                scope,
+                policy,
+                applies,
+            } => self.settings_change(*scope, policy.as_ref(), *applies, effects),
+            Event::PauseAutomation(pause) => self.pause(*pause, now, effects),
+            Event::ResumeAutomation => self.resume_automation(effects),
+            Event::Away(is_away) => self.is_agent_away = *is_away,
+        }
+    }
+
+    /// What becomes due by `now`.
+    pub(crate) fn look(&mut self, now: Ticks) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.notice_hold(now, &mut effects);
+        let due_close = self
+            .count
+            .as_ref()
+            .and_then(|count| Some((count.seen, count.due_close(&self.tags, now)?)));
+        if let Some((cycle, due)) = due_close {
+            let state_before = self.state;
+            effects.push(fired(cycle, Stage::Close, due, Alert::No));
+            self.close(Closer::Inactivity, &mut effects);
+            self.inactivity_close = Some(InactivityClose {
+                at: now,
+                state_before,
+            });
+        } else {
+            self.look_below_close(now, &mut effects);
+        }
+        if let Automation::Until(until) = self.automation
+            && until <= now
+        {
+            self.resume_automation(&mut effects);
+        }
+        effects
+    }
+
+    fn look_below_close(&mut self, now: Ticks, effects: &mut Vec<Effect>) {
+        if let Some(count) = &mut self.agent_count {
+            for (stage, due, alert) in count.look(&[], now) {
+                self.agent_alert = self.agent_alert.max(alert);
+                effects.push(fired(count.seen, stage, due, self.agent_alert));
+            }
+        }
+        if let Some(count) = &mut self.count {
+            for (stage, due, alert) in count.look(&self.tags, now) {
+                self.alert = self.alert.max(alert);
+                effects.push(fired(count.seen, stage, due, self.alert));
+            }
+        }
+    }
+
+    fn open(&mut self, effects: &mut Vec<Effect>) {
+        self.has_agent = self.settings.opens_with_agent;
+        let state = if self.has_agent {
+            State::Open
+        } else {
+            State::Waiting
+        };
+        self.stand_open(state, 0, effects);
+        self.last_word = LastWord::Opening(0);
+        self.start_missing(effects);
+    }
+
+    /// Whatever makes or keeps a ticket open pauses the automation.
+    fn stand_open(&mut self, state: State, now: Ticks, effects: &mut Vec<Effect>) {
+        self.state = state;
+        self.is_unlinked = false;
+        self.inactivity_close = None;
+        self.pause(self.settings.automation_pause, now, effects);
+    }
+
+    fn agent_writes(&mut self, now: Ticks, effects: &mut Vec<Effect>) {
+        self.notice_hold(now, effects);
+        self.stand_open(State::Open, now, effects);
+        self.has_agent_ever_written = true;
+        self.agent_count = None;
+        clear(&mut self.agent_alert, Effect::AgentAlertCleared, effects);
+        if let LastWord::Agent(messages) = &mut self.last_word {
+            messages.push(now);
+        } else {
+            self.last_word = LastWord::Agent(vec![now]);
+        }
+        if self.hold_until.is_some() {
+            return;
+        }
+        let keeps_counting = self
+            .count
+            .as_ref()
+            .is_some_and(|count| count.seen.kind == Kind::CustomerSilent && count.is_from_first());
+        if keeps_counting {
+            return;
+        }
+        self.count = None;
+        self.start(Kind::CustomerSilent, now, effects);
+    }
+
+    fn customer_writes(
+        &mut self,
+        written_ago: Option<Ticks>,
+        now: Ticks,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.notice_hold(now, effects);
+        if let Some(close) = self.inactivity_close.filter(|close| {
+            let is_in_grace = now <= close.at + self.settings.late_reply_grace_s * TICKS_IN_SECOND;
+            is_in_grace && was_written_before(close.at, written_ago, now)
+        }) {
+            effects.push(Effect::Superseded);
+            self.stand_open(close.state_before, now, effects);
+        } else if self.state == State::Closed {
+            let is_taken_back = self.has_agent && !self.is_agent_away;
+            let state = if is_taken_back {
+                State::Open
+            } else {
+                State::Waiting
+            };
+            self.stand_open(state, now, effects);
+        }
+
+        self.count = None;
+        clear(&mut self.alert, Effect::Cleared, effects);
+        let was_held = self.hold_until.is_some();
+        self.drop_hold(effects);
+        match &mut self.last_word {
+            LastWord::Customer(messages) if !was_held => messages.push(now),
+            _ => self.last_word = LastWord::Customer(vec![now]),
+        }
+        self.start(Kind::CustomerWaits, now, effects);
+        let is_first =
+            matches!(&self.last_word, LastWord::Customer(messages) if messages.len() == 1);
+        if is_first {
+            self.start(Kind::AgentSilent, now, effects);
+        }
+    }
+
+    fn settings_change(
+        &mut self,
+        scope: Scope,
+        policy: Option<&Policy>,
+        applies: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (version_before, _) = self.in_force();
+        let saved = policy.map(|policy| {
+            self.last_version += 1;
+            (self.last_version, policy.clone())
+        });
+        match (scope, saved) {
+            (Scope::Bot, Some(saved)) => self.bot = saved,
+            (Scope::Bot, None) => {}
+            (Scope::Queue(queue), saved) => self.queues[queue] = saved,
+        }
+        let (version, policy) = self.in_force();
+        let concerns_this_ticket = version != version_before;
+        if !applies || !concerns_this_ticket || self.hold_until.is_some() {
+            return;
+        }
+        let has_written = self.has_agent_ever_written;
+        for count in [&mut self.count, &mut self.agent_count] {
+            if let Some(running) = count {
+                if has_stages(&policy, running.seen.kind, has_written) {
+                    running.go_by(&policy, version);
+                } else {
+                    *count = None;
+                }
+            }
+        }
+        self.start_missing(effects);
+    }
+
+    fn in_force(&self) -> (i64, Policy) {
+        let of_queue = self.queue.and_then(|queue| self.queues[queue].clone());
+        of_queue.unwrap_or_else(|| self.bot.clone())
+    }
+
+    /// Starts what should count by the last word and the policy in force, and does not.
+    fn start_missing(&mut self, effects: &mut Vec<Effect>) {
+        let (_, policy) = self.in_force();
+        let (of_customer, of_agent) = match &self.last_word {
+            LastWord::Nobody => (None, None),
+            LastWord::Opening(at) => (Some((Kind::CustomerWaits, *at)), None),
+            LastWord::Agent(messages) => {
+                let anchor = match policy.anchor {
+                    Anchor::First => messages.first(),
+                    Anchor::Last => messages.last(),
+                };
+                let anchor = anchor.expect("there is a last word");
+                (Some((Kind::CustomerSilent, *anchor)), None)
+            }
+            LastWord::Customer(messages) => (
+                messages.last().map(|last| (Kind::CustomerWaits, *last)),
+                messages.first().map(|first| (Kind::AgentSilent, *first)),
+            ),
+        };
+        if let Some((kind, anchor)) = of_customer.filter(|_| self.count.is_none()) {
+            self.start(kind, anchor, effects);
+        }
+        if let Some((kind, anchor)) = of_agent.filter(|_| self.agent_count.is_none()) {
+            self.start(kind, anchor, effects);
+        }
+    }
+
+    fn start(&mut self, kind: Kind, anchor: Ticks, effects: &mut Vec<Effect>) {
+        let (policy_version, policy) = self.in_force();
+        if !has_stages(&policy, kind, self.has_agent_ever_written) {
+            return;
+        }
+        self.cycles += 1;
+        let cycle = Cycle {
+            number: self.cycles,
+            kind,
+            anchor,
+            policy_version,
+        };
+        effects.push(Effect::Started {
+            cycle: cycle.number,
+            kind,
+            anchor,
+            policy_version,
+        });
+        let count = Some(Count::new(cycle, &policy, &self.settings.week));
+        match kind {
+            Kind::CustomerSilent | Kind::CustomerWaits => self.count = count,
+            Kind::AgentSilent => self.agent_count = count,
+        }
+    }
+
+    /// Clears both alerts and stops both clocks.
+    fn disarm(&mut self, effects: &mut Vec<Effect>) {
+        self.count = None;
+        self.agent_count = None;
+        clear(&mut self.alert, Effect::Cleared, effects);
+        clear(&mut self.agent_alert, Effect::AgentAlertCleared, effects);
+    }
+
+    fn close(&mut self, closer: Closer, effects: &mut Vec<Effect>) {
+        self.disarm(effects);
+        self.drop_hold(effects);
+        self.last_word = LastWord::Nobody;
+        self.state = State::Closed;
+        effects.push(Effect::Closed(closer));
+        self.resume_automation(effects);
+    }
+
+    fn drop_hold(&mut self, effects: &mut Vec<Effect>) {
+        if self.hold_until.take().is_some() {
+            effects.push(Effect::HoldEnded { expired: None });
+        }
+    }
+
+    fn notice_hold(&mut self, now: Ticks, effects: &mut Vec<Effect>) {
+        if let Some(until) = self.hold_until.filter(|until| *until <= now) {
+            self.end_hold(until, Some(until), effects);
+        }
+    }
+
+    /// What counted before counts from zero.
+    fn end_hold(&mut self, at: Ticks, expired: Option<Ticks>, effects: &mut Vec<Effect>) {
+        self.hold_until = None;
+        effects.push(Effect::HoldEnded { expired });
+        match &mut self.last_word {
+            LastWord::Nobody => {}
+            LastWord::Opening(opened) => *opened = at,
+            LastWord::Agent(messages) | LastWord::Customer(messages) => *messages = vec![at],
+        }
+        self.start_missing(effects);
+    }
+
+    /// A pause is extended and never shortened.
+    fn pause(&mut self, pause: Pause, now: Ticks, effects: &mut Vec<Effect>) {
+        if self.automation == Automation::Running {
+            effects.push(Effect::AutomationPaused);
+        }
+        self.automation = match (self.automation, pause) {
+            (Automation::UntilCompleted, _) | (_, Pause::UntilCompleted) => {
+                Automation::UntilCompleted
+            }
+            (Automation::Running, Pause::ForSeconds(seconds)) => {
+                Automation::Until(now + seconds * TICKS_IN_SECOND)
+            }
+            (Automation::Until(until), Pause::ForSeconds(seconds)) => {
+                Automation::Until(until.max(now + seconds * TICKS_IN_SECOND))
+            }
+        };
+    }
+
+    fn resume_automation(&mut self, effects: &mut Vec<Effect>) {
+        if self.automation != Automation::Running {
+            self.automation = Automation::Running;
+            effects.push(Effect::AutomationResumed);
+        }
+    }
+}
+
+fn fired(cycle: Cycle, stage: Stage, due: Ticks, alert: Alert) -> Effect {
+    Effect::Fired {
+        cycle: cycle.number,
+        kind: cycle.kind,
+        policy_version: cycle.policy_version,
+        stage,
+        due,
+        alert,
+    }
+}
+
+fn clear(alert: &mut Alert, effect: fn(Alert) -> Effect, effects: &mut Vec<Effect>) {
+    if *alert > Alert::No {
+        effects.push(effect(*alert));
+    }
+    *alert = Alert::No;
+}
+
+fn has_stages(policy: &Policy, kind: Kind, has_agent_written: bool) -> bool {
+    match (kind, &policy.close) {
+        (Kind::AgentSilent, _) => policy.agent_alerts.is_some(),
+        (Kind::CustomerSilent, close) => policy.alerts.is_some() || close.is_some(),
+        (Kind::CustomerWaits, None) => false,
+        (Kind::CustomerWaits, Some(close)) if has_agent_written => close.while_customer_waits,
+        (Kind::CustomerWaits, Some(close)) => !close.only_after_first_agent_message,
+    }
+}
+
+/// By the channel's time, if it tells one that is plausible. One in whole seconds may stand for any
+/// instant of its second, and counts for the customer.
+fn was_written_before(closed: Ticks, written_ago: Option<Ticks>, arrived: Ticks) -> bool {
+    let plausible = written_ago.filter(|ago| *ago >= 0 && arrived - ago >= 0);
+    plausible.is_some_and(|ago| {
+        let written = arrived - ago;
+        let is_whole_second = written % TICKS_IN_SECOND == 0;
+        written < closed || (is_whole_second && written == closed)
+    })
+}

@@ -1,0 +1,6 @@
+//! Every example of the rules, told.
+
+mod desk;
+mod examples;
+mod more;
+mod short;

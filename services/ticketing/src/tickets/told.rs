@@ -1,0 +1,113 @@
+//! What changes of a ticket's clocks are told as.
+
+use jiff::Timestamp;
+use plazo_domain::{Automation, Ended, Removed, StartedCycle};
+use plazo_proto::common::v1::Author;
+use plazo_proto::ticketing::v1::ticket_event::Payload;
+use plazo_proto::ticketing::v1::{
+    AlertCleared, Automation as ProtoAutomation, AutomationPaused, AutomationResumeCause,
+    AutomationResumed, CycleStart, HoldEnd, HoldEnded,
+};
+
+use crate::instants::to_proto;
+use crate::tickets::change::TicketChange;
+
+/// Cycles that began.
+pub fn cycles_to_proto(started: &[StartedCycle]) -> Vec<CycleStart> {
+    let starts = started.iter().map(|cycle| CycleStart {
+        cycle: cycle.number,
+        kind: cycle.kind.code().into(),
+        anchor_time: Some(to_proto(cycle.anchor_at)),
+        policy_version: cycle.policy_version,
+    });
+    starts.collect()
+}
+
+/// The bot's automation.
+pub fn automation_to_proto(automation: Automation) -> ProtoAutomation {
+    ProtoAutomation {
+        state: automation.code().into(),
+        resume_time: automation.resumes_at().map(to_proto),
+    }
+}
+
+/// The event that alerts went away, if any did.
+pub fn cleared(removed: Removed) -> Option<Payload> {
+    removed.is_any().then(|| {
+        Payload::AlertCleared(AlertCleared {
+            previous_alert: removed.alert.code().into(),
+            previous_agent_alert: removed.agent_alert.code().into(),
+        })
+    })
+}
+
+/// The event that a hold ended.
+pub fn hold_ended(cause: HoldEnd, due_at: Timestamp, started: &[StartedCycle]) -> Payload {
+    Payload::HoldEnded(HoldEnded {
+        cause: cause.into(),
+        due_time: Some(to_proto(due_at)),
+        cycles: cycles_to_proto(started),
+    })
+}
+
+/// The event that the automation resumed.
+pub fn automation_resumed(cause: AutomationResumeCause, due_at: Option<Timestamp>) -> Payload {
+    Payload::AutomationResumed(AutomationResumed {
+        cause: cause.into(),
+        due_time: due_at.map(to_proto),
+    })
+}
+
+impl TicketChange {
+    /// Records that alerts went away, if any did.
+    pub fn record_cleared(&mut self, author: Author, removed: Removed) {
+        if let Some(payload) = cleared(removed) {
+            self.record(author, payload);
+        }
+    }
+
+    /// Forgets a hold and records that it ended, if it did.
+    pub fn record_hold_ended(
+        &mut self,
+        author: Author,
+        cause: HoldEnd,
+        due_at: Option<Timestamp>,
+        started: &[StartedCycle],
+    ) {
+        if let Some(due_at) = due_at {
+            self.facts.hold = None;
+            self.record(author, hold_ended(cause, due_at, started));
+        }
+    }
+
+    /// Records what a close or a transfer ended.
+    pub fn record_ended(&mut self, author: Author, cause: HoldEnd, ended: Ended) {
+        self.record_hold_ended(author, cause, ended.hold_ended, &[]);
+        self.record_cleared(author, ended.removed);
+        if ended.automation_resumed {
+            self.record(
+                author,
+                automation_resumed(AutomationResumeCause::Completed, None),
+            );
+        }
+    }
+
+    /// Pauses the automation for as long as the bot says, and records it if it was running.
+    pub fn pause_automation(&mut self, author: Author) {
+        let (now, pause) = (self.now(), self.settings.automation_pause);
+        if self.clock().pause_automation(now, pause) {
+            self.record_paused(author);
+        }
+    }
+
+    /// Records that the automation is paused.
+    pub fn record_paused(&mut self, author: Author) {
+        let automation = automation_to_proto(self.locked.clock.state().automation);
+        self.record(
+            author,
+            Payload::AutomationPaused(AutomationPaused {
+                automation: Some(automation),
+            }),
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! Ticketing: messages, new tickets, due tickets, and what all calls cost among millions of tickets.
+
+mod bed;
+mod clocks;
+mod firing;
+mod lateness;
+mod messages;
+mod opening;
+mod raw;
+mod scale;
+
+use std::time::Duration;
+
+use plazo_tests::desk::Stages;
+
+use crate::Options;
+use crate::report::{Report, Table, median, rounded, shown};
+use crate::ticketing::bed::Bed;
+
+/// How long and how often everything is measured.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    rounds: usize,
+    /// Of each figure in each round.
+    duration: Duration,
+    /// That messages go to.
+    tickets: usize,
+    /// That are due at once, in each round.
+    due_tickets: usize,
+}
+
+impl Effort {
+    fn of(options: &Options) -> Self {
+        if options.quick {
+            Self {
+                rounds: 3,
+                duration: Duration::from_millis(700),
+                tickets: 2_048,
+                due_tickets: 10_240,
+            }
+        } else {
+            Self {
+                rounds: 3,
+                duration: Duration::from_secs(3),
+                tickets: 4_096,
+                due_tickets: 51_200,
+            }
+        }
+    }
+}
+
+/// Stages so far away that none is due while messages are measured.
+const FAR_STAGES: Stages = Stages {
+    first_alert_s: 6 * 3_600,
+    second_alert_s: 12 * 3_600,
+    warning_and_close_s: None,
+};
+
+/// The small database, where rates are measured.
+const DATABASE: &str = "rates";
+
+/// Measures everything.
+pub(crate) async fn run(options: &Options, report: &mut Report) {
+    let effort = Effort::of(options);
+    let bed = Bed::start().await;
+    bed.describe(report, effort.rounds).await;
+    rates(&bed, effort, report).await;
+    scale::run(options, &bed, report).await;
+    bed.stop().await;
+    lateness::run(options, report).await;
+}
+
+/// How much ticketing does in a second, beside what the bare server does.
+async fn rates(bed: &Bed, effort: Effort, report: &mut Report) {
+    let service = bed.ticketing(DATABASE, &[]).await;
+    let mut rates = Rates::default();
+    let mut messages = messages::Messages::set_up(bed, &service, effort).await;
+    let mut opening = opening::Opening::set_up(bed, &service, effort).await;
+    let mut firing = firing::Firing::set_up(bed, &service, effort).await;
+    // Plans are made for tables as they will be.
+    sqlx::raw_sql("ANALYZE")
+        .execute(&mut bed.connection(DATABASE).await)
+        .await
+        .expect("tables can be analysed");
+    for round in 1..=effort.rounds {
+        println!("  round {round} of {}", effort.rounds);
+        messages.round(&mut rates).await;
+        opening.round(&mut rates).await;
+        firing.round(&mut rates).await;
+    }
+    rates.tell(report);
+    service.stop().await;
+}
+
+/// What was measured in all rounds.
+#[derive(Debug, Default)]
+struct Rates {
+    figures: Vec<Figure>,
+}
+
+/// One figure, beside the bare counterpart of the same round.
+#[derive(Debug)]
+struct Figure {
+    /// As in `messages_per_s_64_callers`.
+    name: String,
+    /// For people.
+    title: String,
+    /// Names of the counterpart and of the ratio to it.
+    raw: Option<(String, String)>,
+    per_s: Vec<f64>,
+    raw_per_s: Vec<f64>,
+    /// Microseconds of the cores for each thing: service, database, callers.
+    cpu_us: Vec<[f64; 3]>,
+    /// The same of the counterpart.
+    raw_cpu_us: Vec<[f64; 3]>,
+}
+
+/// A figure of one round.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    per_s: f64,
+    cpu_us: [f64; 3],
+}
+
+impl Rates {
+    /// Adds what one round gave. `names`: of the figure, of its counterpart, and of their ratio.
+    fn add(
+        &mut self,
+        title: &str,
+        name: &str,
+        measured: Measured,
+        raw: Option<(&str, &str, Measured)>,
+    ) {
+        let place = self.figures.iter().position(|figure| figure.name == name);
+        let place = place.unwrap_or_else(|| {
+            self.figures.push(Figure {
+                name: name.to_owned(),
+                title: title.to_owned(),
+                raw: raw.map(|(name, ratio, _)| (name.to_owned(), ratio.to_owned())),
+                per_s: Vec::new(),
+                raw_per_s: Vec::new(),
+                cpu_us: Vec::new(),
+                raw_cpu_us: Vec::new(),
+            });
+            self.figures.len() - 1
+        });
+        let figure = &mut self.figures[place];
+        figure.per_s.push(measured.per_s);
+        figure.cpu_us.push(measured.cpu_us);
+        if let Some((_, _, raw)) = raw {
+            figure.raw_per_s.push(raw.per_s);
+            figure.raw_cpu_us.push(raw.cpu_us);
+        }
+    }
+
+    /// Medians into the report, and a table for people.
+    fn tell(&self, report: &mut Report) {
+        let mut table = Table::new(&[
+            "through ticketing",
+            "per s",
+            "bare per s",
+            "ratio",
+            "µs service",
+            "µs database",
+            "µs callers",
+            "bare: µs database",
+            "µs callers",
+        ]);
+        for figure in &self.figures {
+            let per_s = median(&figure.per_s);
+            report.set(&figure.name, rounded(per_s));
+            let (mut raw_shown, mut ratio_shown) = ("–".to_owned(), "–".to_owned());
+            if let Some((raw_name, ratio_name)) = &figure.raw {
+                let raw_per_s = median(&figure.raw_per_s);
+                // Within a round both sides had the same minute of the machine.
+                let ratios: Vec<f64> = figure
+                    .per_s
+                    .iter()
+                    .zip(&figure.raw_per_s)
+                    .map(|(one, raw)| one / raw)
+                    .collect();
+                let ratio = median(&ratios);
+                report.set(raw_name, rounded(raw_per_s));
+                report.set(ratio_name, rounded(ratio));
+                (raw_shown, ratio_shown) = (shown(raw_per_s), format!("{ratio:.2}"));
+            }
+            let [service, database, callers] = [0, 1, 2].map(|side| of_side(&figure.cpu_us, side));
+            let [_, raw_database, raw_callers] =
+                [0, 1, 2].map(|side| of_side(&figure.raw_cpu_us, side));
+            for (whose, us) in [
+                ("service", service),
+                ("database", database),
+                ("callers", callers),
+            ] {
+                let name = format!("{}_cpu_us_each_of_{whose}", figure.name);
+                report.set(&name, rounded(us));
+            }
+            table.row(vec![
+                figure.title.clone(),
+                shown(per_s),
+                raw_shown,
+                ratio_shown,
+                shown(service),
+                shown(database),
+                shown(callers),
+                shown(raw_database),
+                shown(raw_callers),
+            ]);
+        }
+        table.print("durable commits; medians of all rounds; µs: time of the cores for each one");
+    }
+}
+
+/// The median of what one of service, database and callers took.
+fn of_side(cpu_us: &[[f64; 3]], side: usize) -> f64 {
+    let of_side: Vec<f64> = cpu_us.iter().map(|sides| sides[side]).collect();
+    median(&of_side)
+}

@@ -1,0 +1,144 @@
+//! The list of faults, each under load on real servers, judged by the ledger over the whole run.
+//!
+//! As tests they run one by one under a small load. `make faults` runs those of `FAULTS=17,20`, or all, one after the
+//! other under the full load, and writes a report.
+
+mod bed;
+mod long_transaction;
+mod pool_exhausted;
+mod postgres_connections;
+mod postgres_immediate;
+mod race;
+
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use plazo_tests::report::{self, FaultReport};
+
+use bed::Size;
+
+/// One of the list.
+struct Fault {
+    number: u16,
+    name: &'static str,
+    run: fn(Size) -> LocalBoxFuture<'static, FaultReport>,
+}
+
+const FAULTS: [Fault; 5] = [
+    Fault {
+        number: 17,
+        name: "PostgreSQL connections killed",
+        run: |size| postgres_connections::run(size).boxed_local(),
+    },
+    Fault {
+        number: 18,
+        name: "PostgreSQL stopped in the middle of commits",
+        run: |size| postgres_immediate::run(size).boxed_local(),
+    },
+    Fault {
+        number: 19,
+        name: "connection pool exhausted",
+        run: |size| pool_exhausted::run(size).boxed_local(),
+    },
+    Fault {
+        number: 20,
+        name: "long write transaction",
+        run: |size| long_transaction::run(size).boxed_local(),
+    },
+    Fault {
+        number: 27,
+        name: "reply, agent message and close race the firing",
+        run: |size| race::run(size).boxed_local(),
+    },
+];
+
+impl Fault {
+    /// Runs it to a report, however it ends.
+    async fn report(&self, size: Size) -> FaultReport {
+        let report = match AssertUnwindSafe((self.run)(size)).catch_unwind().await {
+            Ok(report) => FaultReport {
+                number: self.number,
+                name: self.name.to_owned(),
+                ..report
+            },
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text =
+                    text.or_else(|| panic.downcast_ref().map(|text: &&str| (*text).to_owned()));
+                FaultReport::failed(self.number, self.name, text.unwrap_or_default())
+            }
+        };
+        println!("{}", report.line());
+        report
+    }
+}
+
+async fn is_survived(number: u16) {
+    let fault = FAULTS.iter().find(|fault| fault.number == number);
+    let report = fault.expect("it is in the list").report(Size::QUICK).await;
+    assert!(report.pass, "{}", report.line());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_17() {
+    is_survived(17).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_18() {
+    is_survived(18).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_19() {
+    is_survived(19).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_20() {
+    is_survived(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_27() {
+    is_survived(27).await;
+}
+
+/// `FAULTS` holds numbers with commas between them, all when it is empty; `LOAD` is `full`, or `quick`; `FAULTS_JSON` is
+/// where the report goes.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes for each fault: make faults"]
+async fn all() {
+    let setting = |name| std::env::var(name).unwrap_or_default();
+    let size = match setting("LOAD").as_str() {
+        "" | "full" => Size::FULL,
+        "quick" => Size::QUICK,
+        other => panic!("LOAD is full or quick, not {other}"),
+    };
+    let asked = setting("FAULTS");
+    let numbers: Vec<u16> = asked
+        .split([',', ' '])
+        .filter(|number| !number.is_empty())
+        .map(|number| number.parse().expect("FAULTS holds numbers of faults"))
+        .collect();
+    for number in &numbers {
+        let is_known = FAULTS.iter().any(|fault| fault.number == *number);
+        assert!(is_known, "there is no fault {number}");
+    }
+    let path = match setting("FAULTS_JSON").as_str() {
+        "" => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/faults.json"),
+        path => PathBuf::from(path),
+    };
+    let mut reports = Vec::new();
+    for fault in &FAULTS {
+        if numbers.is_empty() || numbers.contains(&fault.number) {
+            reports.push(fault.report(size).await);
+            report::write(&path, &reports).expect("the report can be written");
+        }
+    }
+    println!("{} has the report", path.display());
+    let failed = reports.iter().filter(|report| !report.pass).count();
+    assert_eq!(failed, 0, "faults that were not survived");
+}

@@ -1,0 +1,308 @@
+//! 27: customers, agents and those who close race the firing, at the very deadlines. The order of commits decides, and the
+//! ledger knows it from the order of each ticket's events.
+//!
+//! The calls are aimed at the moment at which both sides win alike: each round moves it. Two failpoints widen the race: some
+//! rows are locked from before their deadline to after it, so that all who come wait in line, and the timer dies between
+//! ticketing's commit and its own ack, so that it asks again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use plazo_proto::common::v1::AuthorKind;
+use plazo_proto::ticketing::v1::ticket_event::Payload;
+use plazo_proto::ticketing::v1::{Stage, TicketEvent};
+use plazo_tests::cluster::{Cluster, Durability, Setup};
+use plazo_tests::desk::Desk;
+use plazo_tests::ledger::Account;
+use plazo_tests::load::Seed;
+use plazo_tests::process::Service;
+use plazo_tests::report::FaultReport;
+use plazo_tests::traffic::{self, Done};
+use plazo_tests::truth::{MILLI_US, ceil_to_millis, now_us};
+use prost::Message as _;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::{Rng as _, SeedableRng as _};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::bed::{Bed, Size, to_float};
+
+/// Which stages and calls meet, and when; not how the machine then schedules them.
+const SEED: u64 = 27;
+/// Calls begin at most so long before and after the moment that is aimed at.
+const SPREAD_MS: i64 = 15;
+/// How much the outcome of a round moves the aim toward the other one.
+const STEP_US: i64 = 800;
+/// The aim stays as close to the deadline as this.
+const AIM_MAX_US: i64 = 500 * MILLI_US;
+/// One round in so many has its row locked.
+const LOCKED_SHARE: u32 = 5;
+/// Each side wins at least one race in so many.
+const SHARE_MIN: usize = 20;
+const ABORT_BOUND: Duration = Duration::from_secs(20);
+
+const STAGES: [Stage; 4] = [
+    Stage::FirstAlert,
+    Stage::SecondAlert,
+    Stage::Warning,
+    Stage::Close,
+];
+
+/// What races the firing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Reply,
+    AgentMessage,
+    Close,
+    /// For some seconds: then it ends by itself, and what counted before counts from zero.
+    Hold,
+}
+
+const CALLS: [Call; 4] = [Call::Reply, Call::AgentMessage, Call::Close, Call::Hold];
+
+/// How long a hold lasts.
+const HOLD_S: i32 = 3;
+
+/// One race.
+#[derive(Debug, Clone)]
+struct Round {
+    ticket_id: i64,
+    stage: Stage,
+    due_us: i64,
+    /// Each with its distance from the moment that is aimed at.
+    calls: Vec<(Call, i64)>,
+    /// How long the row is locked from shortly before the deadline.
+    locked_ms: Option<u64>,
+}
+
+/// What the rounds share.
+struct Course {
+    desk: Desk,
+    pool: PgPool,
+    /// Where the calls of each stage are aimed at, in microseconds after the deadline.
+    aims_us: [AtomicI64; 4],
+    /// The database's time at an instant.
+    clock: (Instant, i64),
+}
+
+pub(crate) async fn run(size: Size) -> FaultReport {
+    // The calls need more of a machine than the stages do: half as many stages, over twice the time.
+    let size = Size {
+        due_per_s: size.due_per_s / 4,
+        seconds: size.seconds * 2,
+        ..size
+    };
+    let setup = Setup::new(Durability::Fast);
+    let mut bed = Bed::start_with_race(size, setup).await;
+    let (desk, seeds) = bed.race.take().expect("there is a race");
+    let rounds = draw(&desk, &seeds);
+    let course = Arc::new(Course {
+        desk,
+        pool: PgPoolOptions::new()
+            .max_connections(8)
+            .connect(&bed.cluster.database_url(Service::Ticketing))
+            .await
+            .expect("the database can be reached"),
+        aims_us: std::array::from_fn(|_| AtomicI64::new(0)),
+        clock: (Instant::now(), now_us(&bed.databases.ticketing).await),
+    });
+    let mut races = JoinSet::new();
+    for round in rounds.clone() {
+        let course = Arc::clone(&course);
+        races.spawn(async move { course.play(&round).await });
+    }
+    bed.until(0.3).await;
+    let mut deaths = 0;
+    for after in if size.is_full {
+        vec!["20", "40"]
+    } else {
+        vec!["3"]
+    } {
+        die(&mut bed.cluster, after).await;
+        deaths += 1;
+    }
+    let ended = bed.fault_is_over().await;
+    let mut others = Done::default();
+    for done in races.join_all().await {
+        others.add(done);
+    }
+
+    let outage = Duration::from_secs(10);
+    let mut judged = bed.finish(outage, ended, others).await;
+    let report = &mut judged.report;
+    report.saw("rounds", to_float(rounds.len()));
+    report.saw("deaths_of_the_timer", to_float(deaths));
+    let locked = rounds.iter().filter(|round| round.locked_ms.is_some());
+    report.saw("rounds_with_a_locked_row", to_float(locked.count()));
+    for stage in STAGES {
+        let (fired, called) = winners(&rounds, &judged.account, stage);
+        let name = stage
+            .as_str_name()
+            .trim_start_matches("STAGE_")
+            .to_lowercase();
+        report.saw(&format!("{name}_came_first"), to_float(fired));
+        report.saw(&format!("call_before_{name}"), to_float(called));
+        let least = (fired + called) / SHARE_MIN;
+        report.require(fired > least && called > least, || {
+            format!("{name} was no race: it won {fired} times, and the calls {called} times")
+        });
+    }
+    judged.conclude().await
+}
+
+/// The rounds in the order of their tickets: the same ones in each run.
+fn draw(desk: &Desk, seeds: &[Seed]) -> Vec<Round> {
+    let mut random = StdRng::seed_from_u64(SEED);
+    let stages = desk.first_stages.expect("the first cycle has its own");
+    let (warning_s, close_s) = stages.warning_and_close_s.expect("all stages");
+    seeds
+        .iter()
+        .map(|seed| {
+            let stage = *STAGES.choose(&mut random).expect("four stages");
+            let after_s = match stage {
+                Stage::FirstAlert => stages.first_alert_s,
+                Stage::SecondAlert => stages.second_alert_s,
+                Stage::Warning => warning_s,
+                _ => close_s,
+            };
+            let mut calls = CALLS;
+            calls.shuffle(&mut random);
+            let count = random.random_range(1..=CALLS.len());
+            let calls = calls[..count]
+                .iter()
+                .map(|call| (*call, random.random_range(-SPREAD_MS..=SPREAD_MS)));
+            Round {
+                ticket_id: seed.ticket_id,
+                stage,
+                due_us: ceil_to_millis(seed.anchor_us) + i64::from(after_s) * 1_000 * MILLI_US,
+                calls: calls.collect(),
+                locked_ms: random
+                    .random_ratio(1, LOCKED_SHARE)
+                    .then(|| random.random_range(10..60)),
+            }
+        })
+        .collect()
+}
+
+impl Course {
+    async fn play(&self, round: &Round) -> Done {
+        // Aimed shortly before, by what other rounds came to.
+        self.wait_until(round.due_us - AIM_MAX_US).await;
+        let place = STAGES.iter().position(|stage| *stage == round.stage);
+        let aim_us = &self.aims_us[place.expect("one of them")];
+        self.wait_until(
+            round.due_us + aim_us.load(Ordering::Relaxed).min(0) - SPREAD_MS * MILLI_US,
+        )
+        .await;
+        let aimed_us = round.due_us + aim_us.load(Ordering::Relaxed);
+        let calls = round.calls.iter().map(async |(call, from_aim_ms)| {
+            self.wait_until(aimed_us + from_aim_ms * MILLI_US).await;
+            self.call(round.ticket_id, *call).await
+        });
+        let (dones, ()) = tokio::join!(futures::future::join_all(calls), self.lock(round));
+        let mut all = Done::default();
+        for done in dones {
+            all.add(done);
+        }
+        if round.locked_ms.is_none() {
+            let step_us = if self.has_fired(round).await {
+                -STEP_US
+            } else {
+                STEP_US
+            };
+            let moved_us = aim_us.load(Ordering::Relaxed) + step_us;
+            aim_us.store(moved_us.clamp(-AIM_MAX_US, AIM_MAX_US), Ordering::Relaxed);
+        }
+        all
+    }
+
+    /// Whether the stage took effect. It can't any more once the calls are answered: each of them ends the cycle.
+    async fn has_fired(&self, round: &Round) -> bool {
+        let payloads: Vec<Vec<u8>> = sqlx::query_scalar(
+            "SELECT payload FROM ticket_events WHERE tenant_id = $1 AND ticket_id = $2",
+        )
+        .bind(self.desk.tenant_id)
+        .bind(round.ticket_id)
+        .fetch_all(&self.pool)
+        .await
+        .expect("events can be read");
+        payloads.iter().any(|payload| {
+            let event = TicketEvent::decode(payload.as_slice()).expect("an event");
+            matches!(event.payload, Some(Payload::StageFired(fired))
+                if fired.stage() == round.stage && fired.cycle == 1)
+        })
+    }
+
+    async fn call(&self, ticket_id: i64, call: Call) -> Done {
+        let mut done = Done::default();
+        let text = format!("race/{ticket_id}/{call:?}");
+        match call {
+            Call::Close => {
+                traffic::close(&self.desk, ticket_id, &mut done).await;
+            }
+            Call::Hold => {
+                traffic::hold(&self.desk, ticket_id, HOLD_S, &mut done).await;
+            }
+            Call::Reply => {
+                let author = AuthorKind::Customer;
+                traffic::record(&self.desk, ticket_id, author, &text, &mut done).await;
+            }
+            Call::AgentMessage => {
+                let author = AuthorKind::Agent;
+                traffic::record(&self.desk, ticket_id, author, &text, &mut done).await;
+            }
+        }
+        done
+    }
+
+    /// Locks the row of the ticket from shortly before its deadline.
+    async fn lock(&self, round: &Round) {
+        let Some(locked_ms) = round.locked_ms else {
+            return;
+        };
+        self.wait_until(round.due_us - 5 * MILLI_US).await;
+        let mut lock = self.pool.begin().await.expect("a transaction");
+        sqlx::query(
+            "SELECT 1 FROM ticket_clocks WHERE tenant_id = $1 AND ticket_id = $2 FOR UPDATE",
+        )
+        .bind(self.desk.tenant_id)
+        .bind(round.ticket_id)
+        .execute(&mut *lock)
+        .await
+        .expect("a row can be locked");
+        tokio::time::sleep(Duration::from_millis(locked_ms)).await;
+        lock.rollback().await.expect("the row is released");
+    }
+
+    async fn wait_until(&self, us: i64) {
+        let (at, at_us) = self.clock;
+        let after = Duration::from_micros(u64::try_from(us - at_us).unwrap_or(0));
+        tokio::time::sleep_until(at + after).await;
+    }
+}
+
+/// The timer dies after so many batches that ticketing has answered, before it has acked.
+async fn die(cluster: &mut Cluster, after: &str) {
+    cluster.kill(Service::Timer).await;
+    cluster.spawn(Service::Timer, &[("FAULT__ABORT_BEFORE_ACK", after)]);
+    cluster.aborted(Service::Timer, ABORT_BOUND).await;
+    cluster.start_services(&[Service::Timer]).await;
+}
+
+/// In how many rounds of a stage it came first, and a call did.
+fn winners(rounds: &[Round], account: &Account, stage: Stage) -> (usize, usize) {
+    let fired: std::collections::HashSet<i64> = account
+        .fired
+        .iter()
+        .filter(|fired| fired.stage == stage && fired.cycle == 1)
+        .map(|fired| fired.ticket_id)
+        .collect();
+    let of_stage = rounds.iter().filter(|round| round.stage == stage);
+    let (won, lost): (Vec<&Round>, Vec<&Round>) =
+        of_stage.partition(|round| fired.contains(&round.ticket_id));
+    (won.len(), lost.len())
+}
