@@ -127,6 +127,7 @@ async fn look_at_plans(bed: &Bed, tickets: AllTickets<'_>, report: &mut Report) 
             DATABASE,
             &[
                 ("DATABASE__MAX_CONNECTIONS", "2".to_owned()),
+                ("WATCH__MAX_READERS", "1".to_owned()),
                 // The sweep takes part.
                 ("SWEEP__PERIOD_MS", "200".to_owned()),
             ],
