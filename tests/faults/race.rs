@@ -58,14 +58,9 @@ enum Call {
     Reply,
     AgentMessage,
     Close,
-    /// For some seconds: then it ends by itself, and what counted before counts from zero.
-    Hold,
 }
 
-const CALLS: [Call; 4] = [Call::Reply, Call::AgentMessage, Call::Close, Call::Hold];
-
-/// How long a hold lasts.
-const HOLD_S: i32 = 3;
+const CALLS: [Call; 3] = [Call::Reply, Call::AgentMessage, Call::Close];
 
 /// One race.
 #[derive(Debug, Clone)]
@@ -243,9 +238,6 @@ impl Course {
         match call {
             Call::Close => {
                 traffic::close(&self.desk, ticket_id, &mut done).await;
-            }
-            Call::Hold => {
-                traffic::hold(&self.desk, ticket_id, HOLD_S, &mut done).await;
             }
             Call::Reply => {
                 let author = AuthorKind::Customer;

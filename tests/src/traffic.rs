@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use plazo_proto::common::v1::{AuthorKind, TimeUnit, TimeValue};
-use plazo_proto::ticketing::v1::{CloseTicketRequest, HoldTicketRequest};
+use plazo_proto::common::v1::AuthorKind;
+use plazo_proto::ticketing::v1::CloseTicketRequest;
 use rand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -184,30 +184,6 @@ pub async fn close(desk: &Desk, ticket_id: i64, done: &mut Done) -> bool {
     }
     done.closed.push(ticket_id);
     true
-}
-
-/// Puts a ticket on hold for so many seconds, and tells whether it was open.
-pub async fn hold(desk: &Desk, ticket_id: i64, seconds: i32, done: &mut Done) -> bool {
-    let request = HoldTicketRequest {
-        ticket_id,
-        reason: "the customer asked to wait".to_owned(),
-        max_length: Some(TimeValue {
-            value: seconds,
-            unit: TimeUnit::Second.into(),
-        }),
-        request_id: uuid::Uuid::new_v4().to_string(),
-        ..HoldTicketRequest::default()
-    };
-    let answer = repeat(done, || {
-        let (mut tickets, request) = (desk.tickets.clone(), with_deadline(&request));
-        async move { tickets.hold_ticket(request).await }
-    })
-    .await;
-    if let Err(status) = &answer {
-        // Somebody or the clock has closed it before.
-        assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
-    }
-    answer.is_ok()
 }
 
 fn with_deadline<T: Clone>(request: &T) -> Request<T> {
