@@ -67,3 +67,13 @@ fn of_children(of: u32) -> f64 {
         .map(|(_, ticks)| ticks * TICK_S)
         .sum()
 }
+
+/// The resident memory of a process, in bytes; 0 when it is gone.
+pub(crate) fn resident_bytes(pid: u32) -> u64 {
+    let pages = |text: String| text.split(' ').nth(1)?.parse::<u64>().ok();
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok();
+    statm.and_then(pages).map_or(0, |pages| pages * PAGE_BYTES)
+}
+
+/// Bytes in a page of memory.
+const PAGE_BYTES: u64 = 4_096;

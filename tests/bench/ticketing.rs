@@ -8,6 +8,7 @@ mod messages;
 mod opening;
 mod raw;
 mod scale;
+mod watchers;
 
 use std::time::Duration;
 
@@ -65,6 +66,7 @@ pub(crate) async fn run(options: &Options, report: &mut Report) {
     let bed = Bed::start().await;
     bed.describe(report, effort.rounds).await;
     rates(&bed, effort, report).await;
+    watchers::run(&bed, effort, report).await;
     scale::run(options, &bed, report).await;
     bed.stop().await;
     lateness::run(options, report).await;
