@@ -65,7 +65,7 @@ impl Size {
         writers: 16,
         fault: Duration::from_secs(4),
         slack: Duration::from_secs(30),
-        rounds: 1_200,
+        rounds: 800,
         is_full: false,
     };
     /// The load of the list of faults.
@@ -76,7 +76,7 @@ impl Size {
         writers: 32,
         fault: Duration::from_secs(8),
         slack: Duration::from_mins(2),
-        rounds: 3_000,
+        rounds: 2_000,
         is_full: true,
     };
 }
@@ -328,7 +328,7 @@ fn add_verdict(report: &mut FaultReport, account: &Account) {
 
 /// From the end of the fault until no call failed and the first deadline was acted upon, and until none was late.
 fn add_recovery(report: &mut FaultReport, account: &Account, done: &Done, ended: Ended) {
-    report.acknowledged = done.messages.len() + done.opened.len() + done.closed.len();
+    report.acknowledged = done.count();
     report.repeated = done.failures.len();
     for failure in &done.failures {
         let reason = failure.reason.as_deref().unwrap_or_default();

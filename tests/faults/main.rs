@@ -49,7 +49,7 @@ const FAULTS: [Fault; 5] = [
     },
     Fault {
         number: 27,
-        name: "reply, agent message and close race the firing",
+        name: "reply, agent message, hold and close race the firing",
         run: |size| race::run(size).boxed_local(),
     },
 ];

@@ -1,7 +1,8 @@
-//! 27: customers, agents and those who close race the firing, at the very deadlines. The order of commits decides, and the
-//! ledger knows it from the order of each ticket's events.
+//! 27: customers, agents and those who close or put on hold race the firing, at the very deadlines. The order of commits
+//! decides, and the ledger knows it from the order of each ticket's events.
 //!
-//! The calls are aimed at the moment at which both sides win alike: each round moves it. Two failpoints widen the race: some
+//! The calls are aimed at the moment at which both sides win alike: each round moves it. Where a ticket was put on hold, one
+//! more call meets the end of the hold, which is a deadline like the others. Two failpoints widen the race: some
 //! rows are locked from before their deadline to after it, so that all who come wait in line, and the timer dies between
 //! ticketing's commit and its own ack, so that it asks again.
 
@@ -39,10 +40,16 @@ const SPREAD_MS: i64 = 15;
 const STEP_US: i64 = 800;
 /// The aim stays as close to the deadline as this.
 const AIM_MAX_US: i64 = 500 * MILLI_US;
+/// How long a hold lasts.
+const HOLD_S: i32 = 3;
+/// A call meets the end of a hold so long before to so long after it.
+const HOLD_END_MS: std::ops::RangeInclusive<i64> = -10..=20;
 /// One round in so many has its row locked.
 const LOCKED_SHARE: u32 = 5;
 /// Each side wins at least one race in so many.
 const SHARE_MIN: usize = 20;
+/// One round in so many puts its ticket on hold; and one sees the hold's end noticed by the timer, and one by a message.
+const HOLDS_MIN: usize = 50;
 const ABORT_BOUND: Duration = Duration::from_secs(20);
 
 const STAGES: [Stage; 4] = [
@@ -58,9 +65,11 @@ enum Call {
     Reply,
     AgentMessage,
     Close,
+    /// For some seconds: then it ends by itself, and what counted before counts from zero.
+    Hold,
 }
 
-const CALLS: [Call; 3] = [Call::Reply, Call::AgentMessage, Call::Close];
+const CALLS: [Call; 4] = [Call::Reply, Call::AgentMessage, Call::Close, Call::Hold];
 
 /// One race.
 #[derive(Debug, Clone)]
@@ -70,6 +79,8 @@ struct Round {
     due_us: i64,
     /// Each with its distance from the moment that is aimed at.
     calls: Vec<(Call, i64)>,
+    /// What meets the end of the hold if the ticket is put on hold, with its distance from it.
+    at_hold_end: (Call, i64),
     /// How long the row is locked from shortly before the deadline.
     locked_ms: Option<u64>,
 }
@@ -133,6 +144,20 @@ pub(crate) async fn run(size: Size) -> FaultReport {
     report.saw("deaths_of_the_timer", to_float(deaths));
     let locked = rounds.iter().filter(|round| round.locked_ms.is_some());
     report.saw("rounds_with_a_locked_row", to_float(locked.count()));
+    let by_themselves = judged.account.expired_holds - judged.account.found_over_holds;
+    for (name, count) in [
+        ("holds", judged.account.hold_count()),
+        ("hold_ends_seen_by_the_timer", by_themselves),
+        (
+            "hold_ends_found_by_a_message",
+            judged.account.found_over_holds,
+        ),
+    ] {
+        report.saw(name, to_float(count));
+        report.require(count > rounds.len() / HOLDS_MIN, || {
+            format!("holds were no race: {name} is {count}")
+        });
+    }
     for stage in STAGES {
         let (fired, called) = winners(&rounds, &judged.account, stage);
         let name = stage
@@ -170,11 +195,14 @@ fn draw(desk: &Desk, seeds: &[Seed]) -> Vec<Round> {
             let calls = calls[..count]
                 .iter()
                 .map(|call| (*call, random.random_range(-SPREAD_MS..=SPREAD_MS)));
+            let calls = calls.collect();
+            let at_end = *CALLS.choose(&mut random).expect("four calls");
             Round {
                 ticket_id: seed.ticket_id,
                 stage,
                 due_us: ceil_to_millis(seed.anchor_us) + i64::from(after_s) * 1_000 * MILLI_US,
-                calls: calls.collect(),
+                calls,
+                at_hold_end: (at_end, random.random_range(HOLD_END_MS)),
                 locked_ms: random
                     .random_ratio(1, LOCKED_SHARE)
                     .then(|| random.random_range(10..60)),
@@ -196,12 +224,15 @@ impl Course {
         let aimed_us = round.due_us + aim_us.load(Ordering::Relaxed);
         let calls = round.calls.iter().map(async |(call, from_aim_ms)| {
             self.wait_until(aimed_us + from_aim_ms * MILLI_US).await;
-            self.call(round.ticket_id, *call).await
+            let text = format!("race/{}/{call:?}", round.ticket_id);
+            self.call(round.ticket_id, *call, &text).await
         });
-        let (dones, ()) = tokio::join!(futures::future::join_all(calls), self.lock(round));
+        let (answers, ()) = tokio::join!(futures::future::join_all(calls), self.lock(round));
         let mut all = Done::default();
-        for done in dones {
+        let mut hold_end_us = None;
+        for (done, end_us) in answers {
             all.add(done);
+            hold_end_us = hold_end_us.max(end_us);
         }
         if round.locked_ms.is_none() {
             let step_us = if self.has_fired(round).await {
@@ -211,6 +242,13 @@ impl Course {
             };
             let moved_us = aim_us.load(Ordering::Relaxed) + step_us;
             aim_us.store(moved_us.clamp(-AIM_MAX_US, AIM_MAX_US), Ordering::Relaxed);
+        }
+        if let Some(end_us) = hold_end_us {
+            let (call, from_end_ms) = round.at_hold_end;
+            self.wait_until(end_us + from_end_ms * MILLI_US).await;
+            let text = format!("race/{}/{call:?} at the end of the hold", round.ticket_id);
+            let (done, _) = self.call(round.ticket_id, call, &text).await;
+            all.add(done);
         }
         all
     }
@@ -232,23 +270,27 @@ impl Course {
         })
     }
 
-    async fn call(&self, ticket_id: i64, call: Call) -> Done {
+    /// What it got done, and the end of the hold if it put the ticket on hold.
+    async fn call(&self, ticket_id: i64, call: Call, text: &str) -> (Done, Option<i64>) {
         let mut done = Done::default();
-        let text = format!("race/{ticket_id}/{call:?}");
+        let mut hold_end_us = None;
         match call {
+            Call::Hold => {
+                hold_end_us = traffic::hold(&self.desk, ticket_id, HOLD_S, &mut done).await;
+            }
             Call::Close => {
                 traffic::close(&self.desk, ticket_id, &mut done).await;
             }
             Call::Reply => {
                 let author = AuthorKind::Customer;
-                traffic::record(&self.desk, ticket_id, author, &text, &mut done).await;
+                traffic::record(&self.desk, ticket_id, author, text, &mut done).await;
             }
             Call::AgentMessage => {
                 let author = AuthorKind::Agent;
-                traffic::record(&self.desk, ticket_id, author, &text, &mut done).await;
+                traffic::record(&self.desk, ticket_id, author, text, &mut done).await;
             }
         }
-        done
+        (done, hold_end_us)
     }
 
     /// Locks the row of the ticket from shortly before its deadline.

@@ -98,12 +98,18 @@ pub struct Account {
     pub inactivity_closes: usize,
     /// Those of them that a late reply superseded.
     pub superseded_closes: usize,
+    /// Holds that were over by themselves when somebody noticed it.
+    pub expired_holds: usize,
+    /// Those of them that a message found over, before the timer.
+    pub found_over_holds: usize,
     /// Every message: its ticket, id and text.
     messages: Vec<Acknowledged>,
     /// Every ticket.
     tickets: BTreeSet<i64>,
     /// How often each ticket was closed by others than the clock.
     closes_by_people: BTreeMap<i64, usize>,
+    /// How often each ticket was put on hold.
+    holds: BTreeMap<i64, usize>,
     violations: Vec<Violation>,
 }
 
@@ -114,6 +120,11 @@ impl Account {
             .iter()
             .filter(|fired| fired.stage == stage)
             .count()
+    }
+
+    /// How often tickets were put on hold.
+    pub fn hold_count(&self) -> usize {
+        self.holds.values().sum()
     }
 
     /// Notes a violation.

@@ -44,7 +44,7 @@ pub struct FaultReport {
     pub lateness_p99_ms: f64,
     /// and the highest.
     pub lateness_max_ms: f64,
-    /// Messages, openings and closes that were acknowledged, each compared with what is there.
+    /// Messages, openings, closes and holds that were acknowledged, each compared with what is there.
     pub acknowledged: usize,
     /// Calls that failed and were repeated until they were acknowledged.
     pub repeated: usize,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use plazo_proto::common::v1::AuthorKind;
-use plazo_proto::ticketing::v1::CloseTicketRequest;
+use plazo_proto::common::v1::{AuthorKind, TimeUnit, TimeValue};
+use plazo_proto::ticketing::v1::{CloseTicketRequest, HoldTicketRequest};
 use rand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -12,6 +12,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::desk::Desk;
+use crate::truth::us_of;
 
 /// How long a call may be tried.
 const CALL_BOUND: Duration = Duration::from_mins(3);
@@ -39,6 +40,8 @@ pub struct Done {
     pub opened: Vec<i64>,
     /// The ticket of each close that was acknowledged.
     pub closed: Vec<i64>,
+    /// The ticket of each hold that was acknowledged.
+    pub held: Vec<i64>,
     /// Calls that failed and were repeated under the same request id.
     pub failures: Vec<Failure>,
 }
@@ -64,7 +67,13 @@ impl Done {
         self.messages.extend(other.messages);
         self.opened.extend(other.opened);
         self.closed.extend(other.closed);
+        self.held.extend(other.held);
         self.failures.extend(other.failures);
+    }
+
+    /// How many writes were acknowledged.
+    pub fn count(&self) -> usize {
+        self.messages.len() + self.opened.len() + self.closed.len() + self.held.len()
     }
 }
 
@@ -184,6 +193,39 @@ pub async fn close(desk: &Desk, ticket_id: i64, done: &mut Done) -> bool {
     }
     done.closed.push(ticket_id);
     true
+}
+
+/// Somebody puts a ticket on hold for so many seconds, until it is answered. Returns when the hold ends by itself, in
+/// microseconds since 1970; none for a ticket that was closed before.
+pub async fn hold(desk: &Desk, ticket_id: i64, seconds: i32, done: &mut Done) -> Option<i64> {
+    let request = HoldTicketRequest {
+        ticket_id,
+        reason: "the customer asked to wait".to_owned(),
+        max_length: Some(TimeValue {
+            value: seconds,
+            unit: TimeUnit::Second.into(),
+        }),
+        request_id: uuid::Uuid::new_v4().to_string(),
+        ..HoldTicketRequest::default()
+    };
+    let answer = repeat(done, || {
+        let (mut tickets, request) = (desk.tickets.clone(), with_deadline(&request));
+        async move { tickets.hold_ticket(request).await }
+    })
+    .await;
+    match answer {
+        Ok(answer) => {
+            done.held.push(ticket_id);
+            let ticket = answer.into_inner().ticket.expect("the ticket comes back");
+            let hold = ticket.hold.expect("it is on hold");
+            Some(us_of(hold.end_time.as_ref()))
+        }
+        Err(status) => {
+            // Somebody or the clock may have closed it before.
+            assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+            None
+        }
+    }
 }
 
 fn with_deadline<T: Clone>(request: &T) -> Request<T> {

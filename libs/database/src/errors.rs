@@ -19,7 +19,7 @@ pub fn is_conflict(error: &sqlx::Error) -> bool {
 ///
 /// | error | answer |
 /// |---|---|
-/// | no connection free in time; too many connections; no room | RESOURCE_EXHAUSTED |
+/// | no connection free in time, or too many wait for one; too many connections; no room | RESOURCE_EXHAUSTED |
 /// | connection lost or impossible; server starting, ending or read-only | UNAVAILABLE |
 /// | serialization failure, deadlock, lock not granted in time | UNAVAILABLE |
 /// | statement over its time | DEADLINE_EXCEEDED |

@@ -26,6 +26,28 @@ pub enum Automation {
     PausedUntilCompleted,
 }
 
+/// What pausing did to the automation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PauseChange {
+    /// As it was.
+    pub before: Automation,
+    /// As it is.
+    pub after: Automation,
+}
+
+impl PauseChange {
+    /// Whether anything changed: a pause began, or lasts longer than before.
+    pub fn is_any(self) -> bool {
+        self.before != self.after
+    }
+
+    /// Whether more changed than an instant: a pause began, or one with an end lasts until the ticket is completed
+    /// now. At most twice in a pause, however often it is extended.
+    pub fn is_of_kind(self) -> bool {
+        self.before.code() != self.after.code()
+    }
+}
+
 impl Automation {
     /// The stable number of the kind, the same as in `proto/`.
     pub const fn code(self) -> i16 {
@@ -51,6 +73,16 @@ impl Automation {
             (2, Some(at)) => Some(Self::PausedUntil(at)),
             (3, None) => Some(Self::PausedUntilCompleted),
             _ => None,
+        }
+    }
+
+    /// What is left of it at `now`: a pause whose end has come is over.
+    #[must_use]
+    pub(crate) fn left_at(self, now: Timestamp) -> Self {
+        if self.resumes_at().is_some_and(|at| at <= now) {
+            Self::Running
+        } else {
+            self
         }
     }
 

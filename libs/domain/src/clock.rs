@@ -1,12 +1,15 @@
 //! The clocks of a ticket, and what messages, holds, transfers, closes and settings do to them.
 
 pub(crate) mod advance;
+pub(crate) mod changes;
+mod pause;
 pub(crate) mod settings;
 pub(crate) mod warning;
 
 use jiff::Timestamp;
 
-use crate::automation::{Automation, AutomationPause};
+use crate::automation::Automation;
+use crate::clock::changes::{Change, Ended, EndedHold, Removed, StartedCycle};
 use crate::cycle::{Alert, Cycle, CycleKind, Stage, StageSet};
 use crate::instant::{ceil_to_millis, plus_millis};
 use crate::plan::plan;
@@ -55,58 +58,6 @@ pub struct InForce<'a> {
     pub policy: &'a InactivityPolicy,
     /// Whether the ticket carries a tag that this policy excludes; see [`InactivityPolicy::excludes`].
     pub is_excluded: bool,
-}
-
-/// A cycle that was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StartedCycle {
-    /// Its number in the ticket.
-    pub number: i32,
-    /// What it is about.
-    pub kind: CycleKind,
-    /// What its stages count from.
-    pub anchor_at: Timestamp,
-    /// The version of its policy.
-    pub policy_version: i64,
-}
-
-/// The alerts that were removed; [`Alert::None`] where none showed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Removed {
-    /// The alert about the customer.
-    pub alert: Alert,
-    /// The alert of the agent's side.
-    pub agent_alert: Alert,
-}
-
-impl Removed {
-    /// Whether any alert was removed.
-    pub fn is_any(self) -> bool {
-        self != Self::default()
-    }
-}
-
-/// What a message did to the clocks.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Change {
-    /// The cycles that began, by number. Where a hold had been over unnoticed, also those that began with its end, even if
-    /// the message ended them again.
-    pub started: Vec<StartedCycle>,
-    /// The alerts that went.
-    pub removed: Removed,
-    /// The hold that ended with it: when it would have ended by itself.
-    pub hold_ended: Option<Timestamp>,
-}
-
-/// What a close or a transfer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ended {
-    /// The alerts that went.
-    pub removed: Removed,
-    /// The hold that ended: when it would have ended by itself.
-    pub hold_ended: Option<Timestamp>,
-    /// Whether the automation resumed.
-    pub automation_resumed: bool,
 }
 
 /// The clocks of one ticket: the customer's inactivity, the alerts of the agent's side, a hold, and the
@@ -230,7 +181,8 @@ impl Clock {
         in_force: Option<InForce<'_>>,
         running: Option<&InactivityPolicy>,
     ) -> Change {
-        let (hold_ended, mut started) = self.end_overdue_hold(at, in_force);
+        let hold_ended = self.end_overdue_hold(at, in_force);
+        let mut started = Vec::new();
         self.state.turn = self.state.turn.after_agent(at);
         self.state.agent_has_written = true;
         self.state.agent_cycle = None;
@@ -255,9 +207,9 @@ impl Clock {
         }
         self.set_next_due_at();
         Change {
+            hold_ended,
             started,
             removed,
-            hold_ended,
         }
     }
 
@@ -265,8 +217,9 @@ impl Clock {
     /// already as of its end. The agent's side begins with his first unanswered message, and, where the
     /// policy closes tickets whose customer waits, a cycle begins with each.
     pub fn customer_wrote(&mut self, at: Timestamp, in_force: Option<InForce<'_>>) -> Change {
-        let (overdue_hold, mut started) = self.end_overdue_hold(at, in_force);
+        let overdue_hold = self.end_overdue_hold(at, in_force);
         let hold = self.state.hold_until.take();
+        let mut started = Vec::new();
         self.state.cycle = None;
         let removed = Removed {
             alert: std::mem::take(&mut self.state.alert),
@@ -282,18 +235,23 @@ impl Clock {
             started.extend(self.start(CycleKind::AgentSilent, at, at, in_force));
         }
         self.set_next_due_at();
+        let ended_by_him = hold.map(|due_at| EndedHold {
+            due_at,
+            started: Vec::new(),
+        });
         Change {
+            hold_ended: overdue_hold.or(ended_by_him),
             started,
             removed,
-            hold_ended: overdue_hold.or(hold),
         }
     }
 
     /// The ticket was closed, by whomever: all clocks end, and the automation resumes.
     pub fn closed(&mut self) -> Ended {
-        let automation_resumed = self.resume_automation();
+        let pause = self.state.automation;
+        self.resume_automation();
         Ended {
-            automation_resumed,
+            pause,
             ..self.transferred()
         }
     }
@@ -308,12 +266,13 @@ impl Clock {
         Ended {
             removed,
             hold_ended,
-            automation_resumed: false,
+            pause: Automation::Running,
         }
     }
 
     /// Puts the ticket on hold until `until`, rounded up to a whole millisecond: the alerts go and the
-    /// inactivity clocks stop. A hold that lasts already gets the new end.
+    /// inactivity clocks stop. A hold that lasts already gets the new end; see [`hold_until`](crate::hold_until) for
+    /// which are allowed.
     pub fn hold(&mut self, until: Timestamp) -> Removed {
         let removed = self.stop();
         self.state.hold_until = Some(ceil_to_millis(until));
@@ -333,32 +292,16 @@ impl Clock {
         Some(started)
     }
 
-    /// Pauses the automation at `now`, or extends a pause. Returns whether it was running.
-    pub fn pause_automation(&mut self, now: Timestamp, pause: AutomationPause) -> bool {
-        let was_running = self.state.automation == Automation::Running;
-        self.state.automation = self.state.automation.paused(now, pause);
-        self.set_next_due_at();
-        was_running
-    }
-
-    /// Resumes the automation. Returns whether it was paused.
-    pub fn resume_automation(&mut self) -> bool {
-        let was_paused = self.state.automation != Automation::Running;
-        self.state.automation = Automation::Running;
-        self.set_next_due_at();
-        was_paused
-    }
-
     /// Ends a hold that was over by `now` but that nobody has noticed, as of its own end: what counted before counts
-    /// from there, however late that is found. Returns that end and the cycles that began. The caller sets `next_due_at`.
+    /// from there, however late that is found. The caller sets `next_due_at`.
     fn end_overdue_hold(
         &mut self,
         now: Timestamp,
         in_force: Option<InForce<'_>>,
-    ) -> (Option<Timestamp>, Vec<StartedCycle>) {
-        let overdue = self.state.hold_until.filter(|until| *until <= now);
-        let started = overdue.and_then(|until| self.end_hold(until, in_force));
-        (overdue, started.unwrap_or_default())
+    ) -> Option<EndedHold> {
+        let due_at = self.state.hold_until.filter(|until| *until <= now)?;
+        let started = self.end_hold(due_at, in_force)?;
+        Some(EndedHold { due_at, started })
     }
 
     /// Ends a hold at `at`, or at its own end if that was before. The caller sets `next_due_at`.
@@ -443,6 +386,7 @@ impl Clock {
             is_excluded: in_force.is_excluded,
             warning_accepted_at: None,
             warning_settled_at: None,
+            changed_at: None,
             due_at: None,
         };
         cycle.due_at = due_at(&cycle, in_force.policy, now);

@@ -138,6 +138,9 @@ pub struct Cycle {
     /// When the warning of this cycle was delivered, or failed, if that is known. Never without
     /// `warning_accepted_at`.
     pub warning_settled_at: Option<Timestamp>,
+    /// When applied settings, or the removal of a tag that excluded it, last changed what is due, if nothing was
+    /// overdue at that moment. What they made due in the past could not act before.
+    pub changed_at: Option<Timestamp>,
     /// When the cycle must next be looked at; none when nothing of it is pending.
     pub due_at: Option<Timestamp>,
 }

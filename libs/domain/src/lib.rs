@@ -6,6 +6,7 @@
 //! - [`Clock`] and [`advance`]: what a message, a hold, a close, settings or the passing of time do to a
 //!   ticket's deadlines.
 //! - [`Calendar`]: business time.
+//! - [`hold_until`], [`may_carry`]: how long a hold may last, and how many tags a ticket may carry.
 //! - [`Automation`]: the pause of the bot while people are in charge.
 //! - [`Template`]: the texts with placeholders that customers receive.
 //! - [`TicketState`] and [`CloseSource`]: where a ticket stands.
@@ -18,28 +19,33 @@ mod calendar;
 mod clock;
 mod code;
 mod cycle;
+mod hold;
 mod instant;
 mod plan;
 mod policy;
+mod tags;
 mod template;
 mod ticket;
 mod time_value;
 mod turn;
 mod violation;
 
-pub use automation::{Automation, AutomationPause};
+pub use automation::{Automation, AutomationPause, PauseChange};
 pub use calendar::spec::{
     CalendarSpec, DateException, MAX_DAY_INTERVALS, MAX_EXCEPTION_NAME_CHARS, MAX_EXCEPTIONS,
     MINUTES_IN_DAY, OpenInterval, WeeklyInterval,
 };
 pub use calendar::{Calendar, MAX_CALENDAR_YEARS};
 pub use clock::advance::{Advance, Effect, FiredStage, Outcome, Policies, advance};
+pub use clock::changes::{Change, Ended, EndedHold, Removed, StartedCycle};
 pub use clock::settings::Applied;
 pub use clock::warning::WarningReport;
-pub use clock::{Change, Clock, ClockState, Ended, InForce, Removed, StartedCycle};
+pub use clock::{Clock, ClockState, InForce};
 pub use cycle::{Alert, Cycle, CycleKind, Stage, StageSet};
+pub use hold::{HoldTooLong, RunningHold, hold_until};
 pub use plan::{ON_TIME_TOLERANCE_MS, Plan, PlannedStage, plan};
 pub use policy::{Alerts, Anchor, AutoClose, InactivityPolicy, Warning};
+pub use tags::{MAX_TAGS_WITH_CLOSE, may_carry, tags_added_by_close};
 pub use template::{Placeholder, Template, TemplateError, TemplateValues, write_time_left};
 pub use ticket::{AgentPresence, CloseSource, TicketState, may_reopen, supersedes_close};
 pub use time_value::{MAX_DAYS, TimeUnit, TimeValue, TimeValueError};

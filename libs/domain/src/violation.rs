@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 /// The most characters of a warning or closing text, before placeholders are replaced.
 pub const MAX_TEXT_CHARS: usize = 4_096;
-/// The most tags of an automatic close.
+/// The most tags of an automatic close, and the most that people may set in a ticket.
 pub const MAX_TAGS: usize = 20;
 /// The most characters of a tag.
 pub const MAX_TAG_CHARS: usize = 64;

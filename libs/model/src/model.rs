@@ -1,9 +1,10 @@
 //! The ticket of the model.
 
 mod count;
+mod pause;
 
 use crate::script::Input;
-use crate::story::{Anchor, Event, Pause, Policy, Scope, Settings, TICKS_IN_SECOND, Tag, Ticks};
+use crate::story::{Anchor, Event, Policy, Scope, Settings, TICKS_IN_SECOND, Tag, Ticks};
 use crate::view::{Alert, Automation, Closer, Cycle, Effect, Kind, Stage, State, View};
 use count::Count;
 
@@ -22,6 +23,7 @@ enum LastWord {
 struct InactivityClose {
     at: Ticks,
     state_before: State,
+    automation_before: Automation,
 }
 
 #[expect(
@@ -41,6 +43,7 @@ pub(crate) struct Model {
     is_agent_away: bool,
     queue: Option<usize>,
     tags: Vec<Tag>,
+    hold_since: Option<Ticks>,
     hold_until: Option<Ticks>,
     automation: Automation,
     inactivity_close: Option<InactivityClose>,
@@ -75,6 +78,7 @@ impl Model {
             is_agent_away: false,
             queue: None,
             tags: Vec::new(),
+            hold_since: None,
             hold_until: None,
             automation: Automation::Running,
             inactivity_close: None,
@@ -92,6 +96,7 @@ impl Model {
         View {
             state: self.state,
             is_unlinked: self.is_unlinked,
+            hold_since: self.hold_since,
             hold_until: self.hold_until,
             alert: self.alert,
             agent_alert: self.agent_alert,
@@ -137,7 +142,10 @@ impl Model {
             Event::Customer { .. } | Event::SetOpen => !self.is_unlinked,
             Event::System | Event::Note | Event::PauseAutomation(_) => is_open,
             Event::Settings { .. } => !is_unnoticed,
-            Event::Hold { .. } | Event::Transfer(_) | Event::Close => is_open && !is_unnoticed,
+            Event::Hold { max_s } => {
+                is_open && !is_unnoticed && self.may_be_held(now, now + max_s * TICKS_IN_SECOND)
+            }
+            Event::Transfer(_) | Event::Close => is_open && !is_unnoticed,
             Event::Unlink => !self.is_unlinked && !is_unnoticed,
             Event::Resume => self.hold_until.is_some() && !is_unnoticed,
             Event::Reopen => !is_open,
@@ -153,6 +161,7 @@ impl Model {
             Event::System | Event::Note => {}
             Event::Hold { max_s } => {
                 self.disarm(effects);
+                self.hold_since = self.hold_since.or(Some(now));
                 self.hold_until = Some(now + max_s * TICKS_IN_SECOND);
             }
             Event::Resume => self.end_hold(now, None, effects),
@@ -178,12 +187,12 @@ impl Model {
                 self.inactivity_close = None;
             }
             Event::TagAdded(tag) => self.tags.push(*tag),
-            Event::TagRemoved(tag) => self.tags.retain(|carried| carried != tag),
+            Event::TagRemoved(tag) => self.remove_tag(*tag, now),
             Event::Settings {
                 scope,
                 policy,
                 applies,
-            } => self.settings_change(*scope, policy.as_ref(), *applies, effects),
+            } => self.settings_change(*scope, policy.as_ref(), *applies, now, effects),
             Event::PauseAutomation(pause) => self.pause(*pause, now, effects),
             Event::ResumeAutomation => self.resume_automation(effects),
             Event::Away(is_away) => self.is_agent_away = *is_away,
@@ -199,12 +208,17 @@ impl Model {
             .as_ref()
             .and_then(|count| Some((count.seen, count.due_close(&self.tags, now)?)));
         if let Some((cycle, due)) = due_close {
-            let state_before = self.state;
-            effects.push(fired(cycle, Stage::Close, due, Alert::No));
+            let (state_before, automation_before) = (self.state, self.automation);
+            let could = self
+                .count
+                .as_ref()
+                .map_or(due, |count| count.could_act(due));
+            effects.push(fired(cycle, Stage::Close, due, could, Alert::No));
             self.close(Closer::Inactivity, &mut effects);
             self.inactivity_close = Some(InactivityClose {
                 at: now,
                 state_before,
+                automation_before,
             });
         } else {
             self.look_below_close(now, &mut effects);
@@ -221,13 +235,15 @@ impl Model {
         if let Some(count) = &mut self.agent_count {
             for (stage, due, alert) in count.look(&[], now) {
                 self.agent_alert = self.agent_alert.max(alert);
-                effects.push(fired(count.seen, stage, due, self.agent_alert));
+                let could = count.could_act(due);
+                effects.push(fired(count.seen, stage, due, could, self.agent_alert));
             }
         }
         if let Some(count) = &mut self.count {
             for (stage, due, alert) in count.look(&self.tags, now) {
                 self.alert = self.alert.max(alert);
-                effects.push(fired(count.seen, stage, due, self.alert));
+                let could = count.could_act(due);
+                effects.push(fired(count.seen, stage, due, could, self.alert));
             }
         }
     }
@@ -244,12 +260,23 @@ impl Model {
         self.start_missing(effects);
     }
 
-    /// Whatever makes or keeps a ticket open pauses the automation.
-    fn stand_open(&mut self, state: State, now: Ticks, effects: &mut Vec<Effect>) {
-        self.state = state;
-        self.is_unlinked = false;
-        self.inactivity_close = None;
-        self.pause(self.settings.automation_pause, now, effects);
+    /// However often a hold is changed, it lasts no longer than the longest one.
+    fn may_be_held(&self, now: Ticks, until: Ticks) -> bool {
+        let since = self.hold_since.unwrap_or(now);
+        until <= since + self.settings.max_hold_s * TICKS_IN_SECOND
+    }
+
+    /// What was kept from acting by a tag alone is late from now on only.
+    fn remove_tag(&mut self, tag: Tag, now: Ticks) {
+        let before = self.tags.clone();
+        self.tags.retain(|carried| *carried != tag);
+        if let Some(count) = &mut self.count
+            && count.is_excluded(&before)
+            && !count.is_excluded(&self.tags)
+            && !count.is_overdue(&before, now)
+        {
+            count.changed = Some(now);
+        }
     }
 
     fn agent_writes(&mut self, now: Ticks, effects: &mut Vec<Effect>) {
@@ -289,7 +316,7 @@ impl Model {
             is_in_grace && was_written_before(close.at, written_ago, now)
         }) {
             effects.push(Effect::Superseded);
-            self.stand_open(close.state_before, now, effects);
+            self.close_never_was(close, now, effects);
         } else if self.state == State::Closed {
             let is_taken_back = self.has_agent && !self.is_agent_away;
             let state = if is_taken_back {
@@ -321,6 +348,7 @@ impl Model {
         scope: Scope,
         policy: Option<&Policy>,
         applies: bool,
+        now: Ticks,
         effects: &mut Vec<Effect>,
     ) {
         let (version_before, _) = self.in_force();
@@ -342,13 +370,25 @@ impl Model {
         for count in [&mut self.count, &mut self.agent_count] {
             if let Some(running) = count {
                 if has_stages(&policy, running.seen.kind, has_written) {
+                    if !running.is_overdue(&self.tags, now) {
+                        running.changed = Some(now);
+                    }
                     running.go_by(&policy, version);
                 } else {
                     *count = None;
                 }
             }
         }
+        let ran_already = [self.count.is_some(), self.agent_count.is_some()];
         self.start_missing(effects);
+        for (count, ran) in [&mut self.count, &mut self.agent_count]
+            .into_iter()
+            .zip(ran_already)
+        {
+            if let Some(count) = count.as_mut().filter(|_| !ran) {
+                count.changed = Some(now);
+            }
+        }
     }
 
     fn in_force(&self) -> (i64, Policy) {
@@ -426,6 +466,7 @@ impl Model {
     }
 
     fn drop_hold(&mut self, effects: &mut Vec<Effect>) {
+        self.hold_since = None;
         if self.hold_until.take().is_some() {
             effects.push(Effect::HoldEnded { expired: None });
         }
@@ -439,7 +480,7 @@ impl Model {
 
     /// What counted before counts from zero.
     fn end_hold(&mut self, at: Ticks, expired: Option<Ticks>, effects: &mut Vec<Effect>) {
-        self.hold_until = None;
+        (self.hold_since, self.hold_until) = (None, None);
         effects.push(Effect::HoldEnded { expired });
         match &mut self.last_word {
             LastWord::Nobody => {}
@@ -448,40 +489,16 @@ impl Model {
         }
         self.start_missing(effects);
     }
-
-    /// A pause is extended and never shortened.
-    fn pause(&mut self, pause: Pause, now: Ticks, effects: &mut Vec<Effect>) {
-        if self.automation == Automation::Running {
-            effects.push(Effect::AutomationPaused);
-        }
-        self.automation = match (self.automation, pause) {
-            (Automation::UntilCompleted, _) | (_, Pause::UntilCompleted) => {
-                Automation::UntilCompleted
-            }
-            (Automation::Running, Pause::ForSeconds(seconds)) => {
-                Automation::Until(now + seconds * TICKS_IN_SECOND)
-            }
-            (Automation::Until(until), Pause::ForSeconds(seconds)) => {
-                Automation::Until(until.max(now + seconds * TICKS_IN_SECOND))
-            }
-        };
-    }
-
-    fn resume_automation(&mut self, effects: &mut Vec<Effect>) {
-        if self.automation != Automation::Running {
-            self.automation = Automation::Running;
-            effects.push(Effect::AutomationResumed);
-        }
-    }
 }
 
-fn fired(cycle: Cycle, stage: Stage, due: Ticks, alert: Alert) -> Effect {
+fn fired(cycle: Cycle, stage: Stage, due: Ticks, could_act: Ticks, alert: Alert) -> Effect {
     Effect::Fired {
         cycle: cycle.number,
         kind: cycle.kind,
         policy_version: cycle.policy_version,
         stage,
         due,
+        could_act,
         alert,
     }
 }

@@ -73,6 +73,8 @@ pub struct Settings {
     pub queues: Vec<Option<Policy>>,
     /// The bot's `automation_pause`.
     pub automation_pause: Pause,
+    /// The bot's `max_hold`, in seconds.
+    pub max_hold_s: i64,
     /// The bot's `late_reply_grace`.
     pub late_reply_grace_s: i64,
     /// When business time is open.
@@ -105,9 +107,9 @@ pub enum Event {
     System,
     /// An agent leaves a note or a comment.
     Note,
-    /// The ticket is put on hold, or its hold gets another length.
+    /// The ticket is put on hold, or its hold gets another end.
     Hold {
-        /// After how long it ends by itself.
+        /// After how long, from now, it ends by itself.
         max_s: i64,
     },
     /// The hold is ended.

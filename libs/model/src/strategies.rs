@@ -16,6 +16,8 @@ use crate::week::{OpenMinutes, START_MINUTE_OF_WEEK};
 const QUEUES: usize = 2;
 const TAGS: Tag = 3;
 const MOST_EVENTS: usize = 16;
+/// No hold is asked for so long.
+const MAX_HOLD_S: i64 = 25;
 /// Longer than any policy here takes after the last event, outages and delays included.
 const TICKS_AFTER: Ticks = 300;
 /// The same where business time is open about half of the time, a minute or more at a time.
@@ -96,7 +98,10 @@ fn any_pause() -> impl Strategy<Value = Pause> {
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
-    let written_ago = weighted(0.6, prop_oneof![4 => 0..30_i64, 1 => -6..200_i64]);
+    let written_ago = weighted(
+        0.7,
+        prop_oneof![4 => 0..30_i64, 3 => 20..90_i64, 1 => -6..200_i64],
+    );
     let scope = prop_oneof![
         2 => Just(Scope::Bot),
         1 => (0..QUEUES).prop_map(Scope::Queue),
@@ -108,10 +113,10 @@ fn any_event() -> impl Strategy<Value = Event> {
     );
     prop_oneof![
         24 => Just(Event::Agent),
-        14 => written_ago.prop_map(|written_ago| Event::Customer { written_ago }),
+        18 => written_ago.prop_map(|written_ago| Event::Customer { written_ago }),
         1 => Just(Event::System),
         1 => Just(Event::Note),
-        6 => (1..25_i64).prop_map(|max_s| Event::Hold { max_s }),
+        9 => (1..MAX_HOLD_S).prop_map(|max_s| Event::Hold { max_s }),
         // What is left out where it makes no sense is made up the oftener.
         12 => Just(Event::Resume),
         3 => (0..QUEUES).prop_map(Event::Transfer),
@@ -128,7 +133,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             policy,
             applies,
         }),
-        1 => any_pause().prop_map(Event::PauseAutomation),
+        6 => prop_oneof![any_pause(), (40..200_i64).prop_map(Pause::ForSeconds)].prop_map(Event::PauseAutomation),
         1 => Just(Event::ResumeAutomation),
         1 => any::<bool>().prop_map(Event::Away),
     ]
@@ -161,7 +166,7 @@ fn any_settings() -> impl Strategy<Value = (Settings, bool)> {
         any_policy(),
         vec(weighted(0.5, any_policy()), QUEUES),
         any_pause(),
-        1..60_i64,
+        (1..60_i64, MAX_HOLD_S - 1..MAX_HOLD_S + 15),
         any_week(),
         any::<bool>(),
         clocks,
@@ -171,7 +176,7 @@ fn any_settings() -> impl Strategy<Value = (Settings, bool)> {
                 bot,
                 queues,
                 automation_pause,
-                late_reply_grace_s,
+                (late_reply_grace_s, max_hold_s),
                 week,
                 opens_with_agent,
                 business,
@@ -180,6 +185,7 @@ fn any_settings() -> impl Strategy<Value = (Settings, bool)> {
                     bot,
                     queues,
                     automation_pause,
+                    max_hold_s,
                     late_reply_grace_s,
                     week,
                     opens_with_agent,
@@ -193,7 +199,7 @@ fn any_settings() -> impl Strategy<Value = (Settings, bool)> {
 /// every story may have.
 fn group(event: &Event) -> Option<usize> {
     match event {
-        Event::Agent => None,
+        Event::Agent | Event::PauseAutomation(_) => None,
         Event::Customer { .. } => Some(0),
         Event::Hold { .. } | Event::Resume => Some(1),
         Event::TagAdded(_) | Event::TagRemoved(_) => Some(2),
@@ -201,9 +207,7 @@ fn group(event: &Event) -> Option<usize> {
         Event::Transfer(_) => Some(4),
         Event::Close | Event::Reopen | Event::Unlink => Some(5),
         Event::Assign | Event::SetOpen | Event::Away(_) => Some(6),
-        Event::System | Event::Note | Event::PauseAutomation(_) | Event::ResumeAutomation => {
-            Some(7)
-        }
+        Event::System | Event::Note | Event::ResumeAutomation => Some(7),
     }
 }
 
@@ -294,7 +298,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{Effect, Input, Script};
+    use crate::story::TICKS_IN_SECOND;
+    use crate::{Automation, Effect, Input, Moment, Script};
 
     /// The word that a value's debug form begins with.
     fn name(value: &impl std::fmt::Debug) -> String {
@@ -303,11 +308,46 @@ mod tests {
         text[..end.unwrap_or(text.len())].to_owned()
     }
 
+    /// Rules that show only where several things come together: what an input of the later of two moments shows.
+    fn special(
+        script: &Script,
+        pair: &[Moment],
+        input: &Input,
+        effects: &[Effect],
+    ) -> Option<&'static str> {
+        let (before, tick) = (&pair.first()?.view, pair.last()?.tick);
+        match input {
+            Input::Event(Event::Hold { .. }) if before.hold_until.is_some() => Some("held again"),
+            Input::Event(Event::PauseAutomation(_)) => match (before.automation, effects) {
+                (Automation::Until(_), [Effect::AutomationPaused { until: Some(_) }]) => {
+                    Some("pause extended")
+                }
+                _ => None,
+            },
+            Input::Event(Event::Customer { .. }) if effects.contains(&Effect::Superseded) => {
+                let is_longer = effects.iter().any(|effect| {
+                    match (effect, script.story.settings.automation_pause) {
+                        (Effect::AutomationPaused { until: None }, pause) => {
+                            pause != Pause::UntilCompleted
+                        }
+                        (
+                            Effect::AutomationPaused { until: Some(until) },
+                            Pause::ForSeconds(seconds),
+                        ) => *until > tick + seconds * TICKS_IN_SECOND,
+                        _ => false,
+                    }
+                });
+                is_longer.then_some("superseded, with a longer pause")
+            }
+            _ => None,
+        }
+    }
+
     #[test]
     fn stories_show_all_that_can_happen() {
         let mut runner = TestRunner::deterministic();
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-        for _ in 0..500 {
+        for _ in 0..1_000 {
             let story = any_story().new_tree(&mut runner).expect("a story");
             let script = Script::new(story.current());
             let inputs = script.moments.iter().flat_map(|moment| &moment.inputs);
@@ -318,7 +358,19 @@ mod tests {
                 };
                 *seen.entry(what).or_default() += 1;
             }
+            for pair in script.moments.windows(2) {
+                for (input, effects) in &pair[1].inputs {
+                    if let Some(what) = special(&script, pair, input, effects) {
+                        *seen.entry(what.to_owned()).or_default() += 1;
+                    }
+                }
+            }
             for (_, effect) in script.effects() {
+                if let Effect::Fired { due, could_act, .. } = effect
+                    && could_act > due
+                {
+                    *seen.entry("due by a change".to_owned()).or_default() += 1;
+                }
                 let what = match effect {
                     Effect::Fired { kind, stage, .. } => format!("{kind:?} {stage:?}"),
                     Effect::HoldEnded { expired } => format!("hold over {}", expired.is_some()),
@@ -329,9 +381,9 @@ mod tests {
                 *seen.entry(what).or_default() += 1;
             }
         }
-        // 18 events and 3 other inputs; 8 stages, 2 ends of a hold, 3 closes, 3 kinds that start, and 5
-        // other effects.
-        assert_eq!(seen.len(), 18 + 3 + 8 + 2 + 3 + 3 + 5, "{seen:#?}");
+        // 18 events and 3 other inputs; 8 stages, 2 ends of a hold, 3 closes, 3 kinds that start, 5 other
+        // effects, and 4 special cases.
+        assert_eq!(seen.len(), 18 + 3 + 8 + 2 + 3 + 3 + 5 + 4, "{seen:#?}");
         assert!(seen.values().all(|count| *count >= 5), "{seen:#?}");
     }
 }

@@ -114,6 +114,8 @@ pub enum Effect {
         stage: Stage,
         /// When it was due.
         due: Ticks,
+        /// When it could first act: it is late from then on. After `due` only where settings or tags made it due later.
+        could_act: Ticks,
         /// The alert that shows after it on the cycle's side.
         alert: Alert,
     },
@@ -125,8 +127,12 @@ pub enum Effect {
     Closed(Closer),
     /// The close before this is superseded by a late reply.
     Superseded,
-    /// The automation was paused. Extending a pause is no effect.
-    AutomationPaused,
+    /// The automation was paused, or somebody extended its pause. Where a message or the like extends a pause that has
+    /// an end, that is no effect of its own.
+    AutomationPaused {
+        /// Until when; none for until the ticket is completed.
+        until: Option<Ticks>,
+    },
     /// The automation resumed.
     AutomationResumed,
 }
@@ -138,6 +144,8 @@ pub struct View {
     pub state: State,
     /// Closed and hidden.
     pub is_unlinked: bool,
+    /// While it is on hold: since when, however often the hold was changed.
+    pub hold_since: Option<Ticks>,
     /// While it is on hold: when that ends by itself.
     pub hold_until: Option<Ticks>,
     /// The alert about the customer.

@@ -24,8 +24,9 @@ use crate::status;
 
 pub(crate) use layer::{ActorRules, check_actor};
 
-/// The methods of a service and who may call them: any one of the permissions will do. A method that
-/// is not in the table is refused.
+/// The methods of a service and who may call them: any one of the permissions will do. A server whose
+/// table lacks a method that it serves does not start; a call of any other method is answered
+/// UNIMPLEMENTED.
 ///
 /// ```
 /// use plazo_service::{MethodPermissions, Permission};

@@ -1,4 +1,4 @@
--- Calls off the queued messages, each event those of one kind, that events of their tickets have made pointless.
+-- Calls off the queued messages, each event those of one kind or the one with its key, that events of their tickets have made pointless.
 --
 -- Only messages whose request stands before the event in the ticket's sequence. The feed shows a ticket's
 -- events in order, so a message without a requested_seq was asked for after this event, however early the
@@ -7,9 +7,10 @@
 -- One that a sender has at this moment can't be fetched back: it is marked, and not tried again.
 WITH called_off AS (
     SELECT DISTINCT ON (m.message_id) m.tenant_id, m.message_id, c.reason
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::integer[])
-        AS c (tenant_id, ticket_id, ticket_seq, reason, kind)
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::integer[], $6::text[])
+        AS c (tenant_id, ticket_id, ticket_seq, reason, kind, idempotency_key)
     JOIN active_messages AS m ON m.tenant_id = c.tenant_id AND m.ticket_id = c.ticket_id AND m.kind = c.kind
+        AND (c.idempotency_key IS NULL OR m.idempotency_key = c.idempotency_key)
     WHERE m.state = 1 AND m.requested_seq < c.ticket_seq
     ORDER BY m.message_id, c.ticket_seq
 ), locked AS (

@@ -1,6 +1,6 @@
 //! What can go wrong in a use case, and the one table from there to gRPC.
 
-use plazo_service::status::{self, FieldViolations};
+use plazo_service::{request_id_reused, status};
 use tonic::Status;
 
 /// Why a use case did not do what was asked. Nothing was changed.
@@ -47,11 +47,7 @@ impl From<Error> for Status {
                 &format!("message/{message_id}"),
                 "only a message that has failed is sent again",
             ),
-            Error::RequestIdReused => {
-                let mut fields = FieldViolations::new();
-                fields.add("request_id", "was used before with another request");
-                status::invalid_with("REQUEST_ID_REUSED", fields)
-            }
+            Error::RequestIdReused => request_id_reused(),
             Error::Database(error) => plazo_database::to_status(&error),
             Error::Stored(_) => status::internal(&error),
         }

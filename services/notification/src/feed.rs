@@ -3,8 +3,8 @@
 //! The feed does two things. It brings the messages that the direct call did not (the same key is one
 //! message), and it calls off warnings and closing texts that a later event has made pointless.
 //!
-//! **Which messages an event calls off.** An answer, a close, a hold or a transfer calls off warnings, a reopening calls
-//! off closing texts. Events of a ticket come in the order of `ticket_seq`, and the request
+//! **Which messages an event calls off.** An answer, a close, a hold or a transfer calls off warnings, a policy that ends
+//! a cycle the warning of that cycle, a reopening closing texts. Events of a ticket come in the order of `ticket_seq`, and the request
 //! of a message is one of them. So when an event is applied, the messages that were asked for before it are
 //! exactly those whose request the feed has already shown, and these alone carry a `requested_seq`:
 //!

@@ -4,10 +4,8 @@ mod channel_accounts;
 mod convert;
 mod notification;
 
-use plazo_service::status::FieldViolations;
 use plazo_service::{Actor, MethodPermissions, Permission, status};
 use tonic::{Request, Status};
-use uuid::Uuid;
 
 pub(crate) use channel_accounts::ChannelAccounts;
 pub(crate) use notification::Notifications;
@@ -59,14 +57,4 @@ fn tenant_actor<T>(request: &Request<T>) -> Result<Actor, Status> {
             "the call needs an actor of one tenant",
         ))
     }
-}
-
-/// The optional field `request_id`.
-fn request_id(text: &str, violations: &mut FieldViolations) -> Option<Uuid> {
-    if text.is_empty() {
-        return None;
-    }
-    let parsed = Uuid::try_parse(text).ok();
-    violations.check("request_id", parsed.is_some(), "must be a UUID");
-    parsed
 }

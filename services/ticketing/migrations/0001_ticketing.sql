@@ -131,11 +131,15 @@ CREATE TABLE tickets (
     close_category text,
     close_summary text,
     close_exit_route text,
-    -- How the ticket was before its last close, and which tags the close added: a late reply puts it back.
+    -- How the ticket was before its last close, and which tags the close added: a late reply puts it back. Null while
+    -- the ticket is open.
     state_before_close smallint,
     agent_before_close bigint,
     tags_of_close text[],
-    -- The hold, if there is one; when it ends is in ticket_clocks.
+    -- The pause of the automation that the close ended.
+    automation_before_close smallint,
+    automation_until_before_close timestamptz,
+    -- The hold, if there is one: its last reason and author, and when it began; when it ends is in ticket_clocks.
     hold_reason text,
     held_at timestamptz,
     hold_author_kind smallint,
@@ -184,6 +188,9 @@ CREATE TABLE ticket_clocks (
     is_excluded boolean NOT NULL DEFAULT false,
     warning_accepted_at timestamptz,
     warning_settled_at timestamptz,
+    -- When settings or tags last changed what is due while nothing was overdue: what they made due in the past is late
+    -- from then on.
+    changed_at timestamptz,
     cycle_due_at timestamptz,
     alert smallint NOT NULL DEFAULT 0,
     -- The running cycle of the agent's side; null when none runs.
@@ -191,6 +198,7 @@ CREATE TABLE ticket_clocks (
     agent_anchor_at timestamptz,
     agent_policy_version bigint,
     agent_stages_done smallint NOT NULL DEFAULT 0,
+    agent_changed_at timestamptz,
     agent_due_at timestamptz,
     agent_alert smallint NOT NULL DEFAULT 0,
     -- Whose turn it is, since when, and the last message of it.

@@ -13,12 +13,14 @@ SET ticket_seq = changed.ticket_seq,
     is_excluded = changed.is_excluded,
     warning_accepted_at = changed.warning_accepted_at,
     warning_settled_at = changed.warning_settled_at,
+    changed_at = changed.changed_at,
     cycle_due_at = changed.cycle_due_at,
     alert = changed.alert,
     agent_cycle = changed.agent_cycle,
     agent_anchor_at = changed.agent_anchor_at,
     agent_policy_version = changed.agent_policy_version,
     agent_stages_done = changed.agent_stages_done,
+    agent_changed_at = changed.agent_changed_at,
     agent_due_at = changed.agent_due_at,
     agent_alert = changed.agent_alert,
     turn = changed.turn,
@@ -35,12 +37,12 @@ FROM unnest(
     $14::timestamptz[], $15::timestamptz[], $16::timestamptz[], $17::smallint[], $18::integer[],
     $19::timestamptz[], $20::bigint[], $21::smallint[], $22::timestamptz[], $23::smallint[], $24::smallint[],
     $25::timestamptz[], $26::timestamptz[], $27::boolean[], $28::timestamptz[], $29::smallint[],
-    $30::timestamptz[], $31::timestamptz[]
+    $30::timestamptz[], $31::timestamptz[], $32::timestamptz[], $33::timestamptz[]
 ) AS changed (
     tenant_id, ticket_id, ticket_seq, event_transaction_id, generation, next_due_at, last_cycle, cycle,
     cycle_kind, anchor_at, policy_version, stages_done, is_excluded, warning_accepted_at, warning_settled_at,
     cycle_due_at, alert, agent_cycle, agent_anchor_at, agent_policy_version, agent_stages_done, agent_due_at,
     agent_alert, turn, turn_since_at, turn_last_at, agent_has_written, hold_until, automation,
-    automation_until, last_customer_message_at
+    automation_until, last_customer_message_at, changed_at, agent_changed_at
 )
 WHERE clocks.tenant_id = changed.tenant_id AND clocks.ticket_id = changed.ticket_id

@@ -1,5 +1,5 @@
 -- What is known of tickets, with their clocks and with what their bots' settings say about them now: one statement, so
--- that all of it is of the same moment.
+-- that all of it is of the same moment. $3 is the agent who calls, null for others.
 SELECT
     tickets.tenant_id,
     tickets.ticket_id,
@@ -24,6 +24,8 @@ SELECT
     tickets.state_before_close,
     tickets.agent_before_close,
     tickets.tags_of_close,
+    tickets.automation_before_close,
+    tickets.automation_until_before_close,
     tickets.hold_reason,
     tickets.held_at,
     tickets.hold_author_kind,
@@ -52,12 +54,14 @@ SELECT
     clocks.is_excluded,
     clocks.warning_accepted_at,
     clocks.warning_settled_at,
+    clocks.changed_at,
     clocks.cycle_due_at,
     clocks.alert,
     clocks.agent_cycle,
     clocks.agent_anchor_at,
     clocks.agent_policy_version,
     clocks.agent_stages_done,
+    clocks.agent_changed_at,
     clocks.agent_due_at,
     clocks.agent_alert,
     clocks.turn,
@@ -68,9 +72,11 @@ SELECT
     clocks.automation,
     clocks.automation_until,
     clocks.last_customer_message_at,
+    coalesce(tickets.bot_id = ANY (callers.bot_ids), $3::bigint IS NULL) AS "is_attended!",
     clock_timestamp() AS "now!"
 FROM unnest($1::bigint[], $2::bigint[]) AS wanted (tenant_id, ticket_id)
 JOIN tickets ON tickets.tenant_id = wanted.tenant_id AND tickets.ticket_id = wanted.ticket_id
 JOIN bots ON bots.tenant_id = tickets.tenant_id AND bots.bot_id = tickets.bot_id
 JOIN ticket_clocks AS clocks ON clocks.tenant_id = tickets.tenant_id AND clocks.ticket_id = tickets.ticket_id
 LEFT JOIN queues ON queues.tenant_id = tickets.tenant_id AND queues.queue_id = tickets.queue_id
+LEFT JOIN agents AS callers ON callers.tenant_id = tickets.tenant_id AND callers.agent_id = $3

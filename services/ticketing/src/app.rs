@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plazo_database::BoundedPool;
 use plazo_proto::FILE_DESCRIPTOR_SET;
 use plazo_proto::ticketing::v1::contact_service_server::ContactServiceServer;
 use plazo_proto::ticketing::v1::feed_service_server::FeedServiceServer;
@@ -90,7 +91,7 @@ impl App {
         let feed_metrics = FeedMetrics::register(metrics.service_registry());
         let applying_metrics = ApplyingMetrics::register(metrics.service_registry());
 
-        let changes = Changes::new(pool.clone());
+        let changes = Changes::new(BoundedPool::new(pool.clone(), config.database.max_waiting));
         let policies = Arc::new(PolicyCache::new());
         let hub = Hub::new(
             changes.clone(),

@@ -23,8 +23,8 @@ use crate::changes::Changes;
 use crate::error::Error;
 use crate::metrics::ApplyingMetrics;
 use crate::store::clocks::{self, TicketKey};
-use crate::store::settings::PolicyCache;
 use crate::store::settings::applications::{self, Application};
+use crate::store::settings::{PolicyCache, PolicyKey};
 use crate::tickets::SYSTEM;
 use crate::tickets::change::{self, PolicyInForce, TicketChange};
 use crate::tickets::told::cycles_to_proto;
@@ -161,6 +161,19 @@ impl Applying {
             .policy(connection, first.tenant_id, version)
             .await?;
         let locked = clocks::lock(connection, keys).await?;
+        let running: Vec<PolicyKey> = locked
+            .iter()
+            .flat_map(|row| {
+                let versions = row.clock.policy_versions();
+                versions.map(|version| (row.key.tenant_id, version))
+            })
+            .collect();
+        let running = self.policies.policies(connection, &running).await?;
+        let of_version = |version| {
+            running
+                .get(&(first.tenant_id, version))
+                .map(|policy| &**policy)
+        };
         let mut changed = Vec::with_capacity(locked.len());
         for mut change in TicketChange::of_locked(connection, locked).await? {
             // It may have been closed or transferred before it was locked.
@@ -170,7 +183,9 @@ impl Applying {
             }
             let in_force = PolicyInForce::new(version, Arc::clone(&policy), &change.facts.tags);
             let now = change.now();
-            let applied = change.clock().apply_policy(in_force.as_rules(), now);
+            let applied = change
+                .clock()
+                .apply_policy(in_force.as_rules(), of_version, now);
             if applied.is_any() {
                 let payload = PolicyApplied {
                     policy_version: version,

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use plazo_service::{Actor, commit_in_background};
+use plazo_database::BoundedPool;
+use plazo_service::{RequestKey, commit_in_background};
 use prost::Message;
-use sha2::{Digest as _, Sha256};
-use sqlx::{PgConnection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::watch;
-use uuid::Uuid;
 
+use crate::callers;
 use crate::error::Error;
 
 /// A deadlock or failed serialization is tried so often in all.
@@ -19,62 +20,28 @@ const MAX_ATTEMPTS: u32 = 4;
 /// Runs changes and wakes those who wait for them.
 #[derive(Debug, Clone)]
 pub struct Changes {
-    pool: PgPool,
+    pool: BoundedPool,
     /// Counts commits.
     committed: Arc<watch::Sender<u64>>,
 }
 
-/// What identifies a request that may be repeated.
-#[derive(Debug, Clone)]
-pub struct RequestKey {
-    tenant_id: i64,
-    method: &'static str,
-    request_id: Option<Uuid>,
-    fingerprint: [u8; 32],
-}
-
-impl RequestKey {
-    /// A key from the `request_id` field of `request`; without one the request can't be recognised again.
-    /// INVALID on `request_id` when it is not a UUID. Another actor's request is another request, however
-    /// alike: its maker may see other things.
-    pub fn new<M: Message>(
-        actor: &Actor,
-        method: &'static str,
-        request_id: &str,
-        request: &M,
-    ) -> Result<Self, Error> {
-        let request_id = if request_id.is_empty() {
-            None
-        } else {
-            let parsed = Uuid::try_parse(request_id)
-                .map_err(|_| Error::invalid("request_id", "must be a UUID"))?;
-            Some(parsed)
-        };
-        let mut fingerprint = Sha256::new();
-        fingerprint.update(actor.kind.to_string());
-        fingerprint.update([0]);
-        fingerprint.update(request.encode_to_vec());
-        Ok(Self {
-            tenant_id: actor.tenant_id,
-            method,
-            request_id,
-            fingerprint: fingerprint.finalize().into(),
-        })
-    }
-}
-
 impl Changes {
     /// Changes go to this database.
-    pub fn new(pool: PgPool) -> Self {
+    pub fn new(pool: BoundedPool) -> Self {
         Self {
             pool,
             committed: Arc::new(watch::Sender::new(0)),
         }
     }
 
-    /// The database.
+    /// The database, for tasks in the background and for other services, which wait their turn.
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        self.pool.pool()
+    }
+
+    /// A connection for a call that reads.
+    pub async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
+        Ok(self.pool.acquire().await?)
     }
 
     /// Changes after each commit of this process: there may be events to read and tickets to arm.
@@ -120,7 +87,12 @@ impl Changes {
         if let Some(answer) = first_answer(&mut transaction, key).await? {
             return Ok(answer);
         }
-        let answer = match change(&mut transaction).await {
+        let known = callers::require_known(&mut transaction, key.tenant_id, &key.maker).await;
+        let answer = match known {
+            Ok(()) => change(&mut transaction).await,
+            Err(error) => Err(error),
+        };
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 // Waited for: what was refused must not hold the ticket a moment longer.

@@ -39,6 +39,8 @@ pub struct DatabaseConfig {
     pub max_connections: u32,
     /// How long a call waits for a free connection.
     pub acquire_timeout_ms: u64,
+    /// How many calls wait for one at a time; others are refused at once.
+    pub max_waiting: usize,
     /// How long one statement may take.
     pub statement_timeout_ms: u64,
     /// Whether to bring the schema up to date at start. In production a job does it, and this service refuses
@@ -137,6 +139,11 @@ impl ServiceConfig for Config {
         require(
             self.database.acquire_timeout_ms > 0,
             "database.acquire_timeout_ms",
+            "must be above zero",
+        )?;
+        require(
+            self.database.max_waiting > 0,
+            "database.max_waiting",
             "must be above zero",
         )?;
         require(

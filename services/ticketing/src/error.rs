@@ -1,6 +1,7 @@
 //! What can go wrong in a use case, and the one table from there to gRPC.
 
 use plazo_domain::Violation;
+use plazo_service::request_id_reused;
 use plazo_service::status::{self, FieldViolations};
 use tonic::Status;
 
@@ -121,11 +122,7 @@ impl From<Error> for Status {
                 "ETAG_MISMATCH",
                 "it was changed in the meantime: read it again",
             ),
-            Error::RequestIdReused => {
-                let mut fields = FieldViolations::new();
-                fields.add("request_id", "was used before with another request");
-                status::invalid_with("REQUEST_ID_REUSED", fields)
-            }
+            Error::RequestIdReused => request_id_reused(),
             Error::Database(error) => plazo_database::to_status(&error),
             Error::Stored(_) | Error::OutOfRange(_) => status::internal(&error),
         }

@@ -394,7 +394,7 @@ impl Told<'_> {
             match effect {
                 Effect::HoldEnded { due_at, started } => {
                     if let Subject::Whole(change) = &mut look.subject {
-                        change.record_hold_ended(SYSTEM, HoldEnd::Expired, Some(due_at), &started);
+                        change.record_hold_ended(SYSTEM, HoldEnd::Expired, due_at, &started);
                         self.events.append(&mut change.take_events());
                     }
                 }
@@ -413,6 +413,7 @@ impl Told<'_> {
             cycle: fired.cycle,
             stage: fired.stage.code().into(),
             due_time: Some(to_proto(fired.due_at)),
+            could_act_time: Some(to_proto(fired.could_act_at)),
             alert: fired.alert.code().into(),
             kind: fired.kind.code().into(),
             policy_version: fired.policy_version,

@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod applying;
+pub mod callers;
 pub mod changes;
 pub mod config;
 pub mod contacts;

@@ -77,7 +77,7 @@ impl FiringMetrics {
         );
         registry.register(
             "stage_lateness_seconds",
-            "Time from a stage's deadline to its effect",
+            "Time to a stage's effect from its deadline, or from the change of settings or tags that made it due later",
             metrics.lateness.clone(),
         );
         metrics
@@ -116,7 +116,7 @@ impl FiringMetrics {
             };
             self.stages.get_or_create(&StageLabel { stage }).inc();
             self.lateness
-                .observe(now.duration_since(fired.due_at).as_secs_f64());
+                .observe(now.duration_since(fired.could_act_at).as_secs_f64());
         }
     }
 }
@@ -300,5 +300,36 @@ impl FeedMetrics {
             "How long watchers have been behind; 0 when they are not",
             self.watch_lag.clone(),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plazo_domain::{Alert, CycleKind, Effect, FiredStage};
+
+    use super::*;
+
+    #[test]
+    fn a_stage_is_late_from_when_it_could_act() {
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        let mut registry = Registry::default();
+        let metrics = FiringMetrics::register(&mut registry);
+        let advance = Advance {
+            outcome: Outcome::Fired,
+            effects: vec![Effect::Stage(FiredStage {
+                cycle: 1,
+                kind: CycleKind::CustomerSilent,
+                policy_version: 1,
+                stage: Stage::FirstAlert,
+                due_at: at(0),
+                could_act_at: at(100),
+                alert: Alert::Yellow,
+            })],
+            closed: None,
+        };
+        metrics.observe(&advance, at(103));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("written");
+        assert!(text.contains("stage_lateness_seconds_sum 3.0"), "{text}");
     }
 }

@@ -5,8 +5,8 @@ mod phone;
 
 use plazo_domain::{TimeValue, Violation};
 use plazo_proto::common::v1::{Channel, ChannelIdentity};
+use plazo_service::{RequestIdInvalid, parse_request_id};
 use prost_types::FieldMask;
-use uuid::Uuid;
 
 use crate::error::Error;
 use crate::policy_proto::{time_value_from_proto, unit_from_proto};
@@ -101,8 +101,8 @@ impl Checks {
 
     /// A UUID chosen by the caller, or nothing.
     pub fn request_id(&mut self, request_id: &str) {
-        let is_valid = request_id.is_empty() || Uuid::try_parse(request_id).is_ok();
-        self.check("request_id", is_valid, "must be a UUID");
+        let is_valid = parse_request_id(request_id).is_ok();
+        self.check("request_id", is_valid, RequestIdInvalid::REASON);
     }
 
     /// A text of one line, which may be empty.

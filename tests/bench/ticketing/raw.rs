@@ -232,6 +232,7 @@ impl RawFiring {
                 cycle: 1,
                 stage: Stage::FirstAlert.into(),
                 due_time: Some(proto_timestamp(1_700_000_000_001_000)),
+                could_act_time: Some(proto_timestamp(1_700_000_000_001_000)),
                 alert: 1,
                 kind: CycleKind::CustomerSilent.into(),
                 policy_version: desk.policy_version,

@@ -6,13 +6,14 @@ use crate::ledger::{Account, ViolationKind};
 use crate::traffic::{Acknowledged, Done};
 
 impl Account {
-    /// Judges that exactly what the callers were told was done is there: messages, tickets and closes, each once, and
+    /// Judges that exactly what the callers were told was done is there: messages, tickets, closes and holds, each once, and
     /// nothing else but the `seeded` tickets with a message each. Only for runs in which every call was repeated until
     /// it was answered.
     pub fn judge_acknowledged(&mut self, done: &Done, seeded: usize) {
         self.judge_messages(done);
         self.judge_openings(done);
-        self.judge_closes(done);
+        self.judge_counts("closed", &done.closed, &self.closes_by_people.clone());
+        self.judge_counts("put on hold", &done.held, &self.holds.clone());
         for (what, there, told) in [
             ("messages", self.messages.len(), done.messages.len()),
             ("tickets", self.tickets.len(), done.opened.len()),
@@ -53,25 +54,24 @@ impl Account {
         }
     }
 
-    fn judge_closes(&mut self, done: &Done) {
+    /// What was done to tickets, as often as it was told.
+    fn judge_counts(&mut self, what: &str, done: &[i64], kept: &BTreeMap<i64, usize>) {
         let mut told: BTreeMap<i64, usize> = BTreeMap::new();
-        for ticket_id in &done.closed {
+        for ticket_id in done {
             *told.entry(*ticket_id).or_default() += 1;
         }
-        let kept = std::mem::take(&mut self.closes_by_people);
         let touched: BTreeSet<&i64> = told.keys().chain(kept.keys()).collect();
         for ticket_id in touched {
             let count = |of: &BTreeMap<i64, usize>| of.get(ticket_id).copied().unwrap_or_default();
-            let (there, told) = (count(&kept), count(&told));
+            let (there, told) = (count(kept), count(&told));
             let kind = match there.cmp(&told) {
                 std::cmp::Ordering::Less => ViolationKind::Lost,
                 std::cmp::Ordering::Greater => ViolationKind::Twice,
                 std::cmp::Ordering::Equal => continue,
             };
-            let text = format!("ticket {ticket_id} was closed {there} times, and {told} were told");
+            let text = format!("ticket {ticket_id} was {what} {there} times, and {told} were told");
             self.violate(kind, text);
         }
-        self.closes_by_people = kept;
     }
 }
 
@@ -87,18 +87,20 @@ mod tests {
         }
     }
 
-    /// One seeded ticket with a message, and one that was opened, written in and closed.
+    /// One seeded ticket with a message, and one that was opened, written in, put on hold twice and closed.
     fn run() -> (Account, Done) {
         let account = Account {
             messages: vec![message(1), message(2)],
             tickets: [1, 2].into(),
             closes_by_people: [(2, 1)].into(),
+            holds: [(2, 2)].into(),
             ..Account::default()
         };
         let done = Done {
             messages: vec![message(2)],
             opened: vec![2],
             closed: vec![2],
+            held: vec![2, 2],
             ..Done::default()
         };
         (account, done)
@@ -123,6 +125,8 @@ mod tests {
         assert_eq!(judged(|_, done| done.opened.push(2)), [Wrong]);
         assert_eq!(judged(|_, done| done.closed.push(2)), [Lost]);
         assert_eq!(judged(|_, done| done.closed.clear()), [Twice]);
+        assert_eq!(judged(|_, done| done.held.push(2)), [Lost]);
+        assert_eq!(judged(|_, done| done.held.truncate(1)), [Twice]);
         assert_eq!(
             judged(|account, _| account.messages.push(message(4))),
             [Twice]

@@ -1,6 +1,10 @@
 //! The ledger sees what it is there to see.
 
-mod rules;
+mod closes;
+mod events;
+mod holds;
+mod settings;
+mod sides;
 
 use plazo_proto::common::v1::{Author, AuthorKind};
 use plazo_proto::notification::v1::{ActiveMessage, ActiveMessageState};
@@ -31,6 +35,7 @@ fn fired(stage: Stage, due_s: i64, alert: i32) -> Payload {
         cycle: 1,
         stage: stage.into(),
         due_time: Some(proto_timestamp(due_s * 1_000 * MILLI_US)),
+        could_act_time: Some(proto_timestamp(due_s * 1_000 * MILLI_US)),
         alert,
         kind: CycleKind::CustomerSilent.into(),
         policy_version: VERSION,

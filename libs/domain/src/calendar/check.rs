@@ -22,7 +22,7 @@ pub(super) fn check_week(week: &[WeeklyInterval], violations: &mut Vec<Violation
             .iter()
             .enumerate()
             .filter(|(_, weekly)| weekly.weekday == weekday)
-            .map(|(index, weekly)| (format!("{FIELD}[{index}]"), weekly.open))
+            .map(|(index, weekly)| (format!("{FIELD}[{index}].open"), weekly.open))
             .collect();
         if of_day.len() > MAX_DAY_INTERVALS {
             let count = of_day.len();

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::clock::{Clock, Ended, InForce, StartedCycle, due_at};
+use crate::clock::changes::{Ended, EndedHold, StartedCycle};
+use crate::clock::{Clock, InForce, due_at};
 use crate::cycle::{Alert, Cycle, CycleKind, Stage};
-use crate::plan::{PlannedStage, plan};
+use crate::plan::{Plan, PlannedStage, plan};
 use crate::policy::InactivityPolicy;
 
 /// What a look at a ticket found.
@@ -29,8 +30,11 @@ pub struct FiredStage {
     pub policy_version: i64,
     /// The stage.
     pub stage: Stage,
-    /// The instant it was due at; `now` minus this is how late it is.
+    /// The instant it was due at.
     pub due_at: Timestamp,
+    /// When it could first act: at `due_at`, or when settings or tags made it due after that instant had passed. `now`
+    /// minus this is how late it is.
+    pub could_act_at: Timestamp,
     /// The alert that shows from now on, on the side that the cycle belongs to.
     pub alert: Alert,
 }
@@ -119,7 +123,7 @@ pub struct Policies<'a> {
 pub fn advance(clock: &mut Clock, policies: Policies<'_>, now: Timestamp) -> Advance {
     let mut effects = Vec::new();
     let mut policies = policies;
-    if let (Some(due_at), started) = clock.end_overdue_hold(now, policies.in_force) {
+    if let Some(EndedHold { due_at, started }) = clock.end_overdue_hold(now, policies.in_force) {
         // No cycle runs during a hold, so all that run now go by the policy in force.
         let policy = policies.in_force.map(|in_force| in_force.policy);
         policies = Policies {
@@ -143,6 +147,7 @@ pub fn advance(clock: &mut Clock, policies: Policies<'_>, now: Timestamp) -> Adv
             policy_version: cycle.policy_version,
             stage: Stage::Close,
             due_at,
+            could_act_at: could_act_at(&cycle, due_at),
             alert: Alert::None,
         }));
     } else {
@@ -185,13 +190,7 @@ fn fire(
     alert: &mut Alert,
 ) -> (Cycle, Vec<FiredStage>) {
     let plan = plan(&cycle, policy);
-    let due: Vec<PlannedStage> = plan
-        .stages(now)
-        .into_iter()
-        // A close in this list waits for its acceptance, even where its earliest instant is now.
-        .filter(|planned| planned.stage != Stage::Close)
-        .filter(|planned| planned.due_at <= now && !cycle.done.contains(planned.stage))
-        .collect();
+    let due = due_below_close(&cycle, &plan, now);
     let highest_alert = due
         .iter()
         .filter(|planned| alert_of(planned.stage).is_some())
@@ -214,9 +213,32 @@ fn fire(
         policy_version: cycle.policy_version,
         stage: planned.stage,
         due_at: planned.due_at,
+        could_act_at: could_act_at(&cycle, planned.due_at),
         alert: *alert,
     });
     (cycle, fired.collect())
+}
+
+/// When a stage that was due at `due_at` could first act.
+fn could_act_at(cycle: &Cycle, due_at: Timestamp) -> Timestamp {
+    cycle.changed_at.map_or(due_at, |at| at.max(due_at))
+}
+
+/// Whether something of a cycle should have acted by `now`, and has not.
+pub(super) fn is_overdue(cycle: &Cycle, policy: &InactivityPolicy, now: Timestamp) -> bool {
+    let plan = plan(cycle, policy);
+    let is_close_due = plan.close_at().is_some_and(|at| at <= now);
+    is_close_due || !due_below_close(cycle, &plan, now).is_empty()
+}
+
+/// The alerts and the warning that are due and not over.
+fn due_below_close(cycle: &Cycle, plan: &Plan<'_>, now: Timestamp) -> Vec<PlannedStage> {
+    plan.stages(now)
+        .into_iter()
+        // A close in this list waits for its acceptance, even where its earliest instant is now.
+        .filter(|planned| planned.stage != Stage::Close)
+        .filter(|planned| planned.due_at <= now && !cycle.done.contains(planned.stage))
+        .collect()
 }
 
 /// The alert that a stage raises, if it raises one.

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::clock::{Clock, InForce, StartedCycle, due_at};
+use crate::clock::advance::is_overdue;
+use crate::clock::changes::StartedCycle;
+use crate::clock::{Clock, InForce, due_at};
 use crate::cycle::Cycle;
 use crate::policy::InactivityPolicy;
 
@@ -30,7 +32,16 @@ impl Clock {
     /// only it has a stage for begins, counted from the messages that were written. Does nothing while the ticket is on
     /// hold, and to cycles that go by this version already. It need not be a later one: a queue
     /// that loses its own policy goes by an older one of the bot.
-    pub fn apply_policy(&mut self, in_force: InForce<'_>, now: Timestamp) -> Applied {
+    ///
+    /// What it makes due in the past is late from `now` on only ([`Cycle::changed_at`]); `of_version` gives the policies
+    /// that the running cycles go by, which tell what was overdue already. A version that it does not know counts as if
+    /// nothing was.
+    pub fn apply_policy<'p>(
+        &mut self,
+        in_force: InForce<'_>,
+        of_version: impl Fn(i64) -> Option<&'p InactivityPolicy>,
+        now: Timestamp,
+    ) -> Applied {
         let mut applied = Applied::default();
         if self.state.hold_until.is_some() {
             return applied;
@@ -44,6 +55,10 @@ impl Clock {
                 return;
             }
             if in_force.policy.counts(cycle.kind, agent_has_written) {
+                let before = of_version(cycle.policy_version);
+                if !before.is_some_and(|policy| is_overdue(cycle, policy, now)) {
+                    cycle.changed_at = Some(now);
+                }
                 cycle.policy_version = in_force.version;
                 cycle.is_excluded = in_force.is_excluded;
                 cycle.due_at = due_at(cycle, in_force.policy, now);
@@ -56,6 +71,13 @@ impl Clock {
         recompute(&mut self.state.cycle);
         recompute(&mut self.state.agent_cycle);
         applied.started = self.start_by_turn(now, Some(in_force));
+        for started in &applied.started {
+            let cycles = [&mut self.state.cycle, &mut self.state.agent_cycle];
+            let of_number = |cycle: &&mut Cycle| cycle.number == started.number;
+            if let Some(cycle) = cycles.into_iter().flatten().find(of_number) {
+                cycle.changed_at = Some(now);
+            }
+        }
         self.set_next_due_at();
         applied
     }
@@ -73,6 +95,9 @@ impl Clock {
         };
         if cycle.is_excluded == is_excluded {
             return false;
+        }
+        if !is_excluded && !is_overdue(cycle, policy, now) {
+            cycle.changed_at = Some(now);
         }
         cycle.is_excluded = is_excluded;
         cycle.due_at = due_at(cycle, policy, now);

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use plazo_domain::{
-    Advance, Alert, Clock, InForce, InactivityPolicy, Outcome, Policies, Stage, WarningReport,
-    advance,
+    Advance, Alert, Anchor, Change, Clock, CycleKind, InForce, InactivityPolicy, Outcome, Policies,
+    Stage, StartedCycle, WarningReport, advance,
 };
 
 use crate::support::{EXAMPLE, at_ms, at_s, seconds};
@@ -140,6 +140,74 @@ fn a_hold_that_is_resumed_after_its_end_counts_from_its_end() {
         [at_s(10)]
     );
     assert_eq!(clock.resume(at_s(16), Some(example.in_force())), None);
+}
+
+#[test]
+fn what_begins_with_the_end_of_a_hold_is_not_told_as_the_messages_that_finds_it_over() {
+    type Write = fn(&mut Clock, Timestamp, InForce<'_>) -> Change;
+    let agent: Write = |clock, at, it| clock.agent_wrote(at, Some(it), Some(it.policy));
+    let customer: Write = |clock, at, it| clock.customer_wrote(at, Some(it));
+    let mut policy = EXAMPLE.policy();
+    policy.agent_alerts = policy.alerts;
+    let mut from_the_first = policy.clone();
+    from_the_first.anchor = Anchor::FirstMessage;
+    // Who wrote before the hold, and who finds it over; what began with its end, and with the message.
+    let silent = |number, at: i64| (number, CycleKind::CustomerSilent, at_s(at));
+    let agents = |number, at: i64| (number, CycleKind::AgentSilent, at_s(at));
+    let cases = [
+        (
+            &policy,
+            agent,
+            agent,
+            vec![silent(2, 10)],
+            vec![silent(3, 15)],
+        ),
+        (
+            &policy,
+            agent,
+            customer,
+            vec![silent(2, 10)],
+            vec![agents(3, 15)],
+        ),
+        (
+            &policy,
+            customer,
+            agent,
+            vec![agents(2, 10)],
+            vec![silent(3, 15)],
+        ),
+        // Not his first unanswered one.
+        (&policy, customer, customer, vec![agents(2, 10)], vec![]),
+        (&from_the_first, agent, agent, vec![silent(2, 10)], vec![]),
+    ];
+    let told = |started: &[StartedCycle]| -> Vec<_> {
+        let started = started.iter();
+        started
+            .map(|it| (it.number, it.kind, it.anchor_at))
+            .collect()
+    };
+    for (policy, before, finder, with_hold, with_message) in cases {
+        let example = Example(policy.clone());
+        let mut clock = Clock::new();
+        before(&mut clock, at_s(0), example.in_force());
+        clock.hold(at_s(10));
+        let change = finder(&mut clock, at_s(15), example.in_force());
+        let hold = change.hold_ended.expect("it is found over");
+        assert_eq!((hold.due_at, told(&hold.started)), (at_s(10), with_hold));
+        assert_eq!(told(&change.started), with_message);
+    }
+
+    // Before its end: the customer ends it, and nothing counts from there.
+    let example = Example(policy);
+    let mut clock = Clock::new();
+    agent(&mut clock, at_s(0), example.in_force());
+    clock.hold(at_s(10));
+    let written = agent(&mut clock, at_s(8), example.in_force());
+    assert_eq!((written.hold_ended, written.started), (None, vec![]));
+    let answered = customer(&mut clock, at_s(9), example.in_force());
+    let hold = answered.hold_ended.expect("it ends");
+    assert_eq!((hold.due_at, hold.started), (at_s(10), vec![]));
+    assert_eq!(told(&answered.started), [agents(2, 9)]);
 }
 
 #[test]

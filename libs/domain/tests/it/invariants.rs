@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use plazo_domain::{
-    Advance, AutomationPause, Clock, Cycle, CycleKind, Effect, FiredStage, InForce,
+    Advance, AutomationPause, Change, Clock, Cycle, CycleKind, Effect, FiredStage, InForce,
     InactivityPolicy, Outcome, Policies, Stage, StartedCycle, WarningReport, advance,
 };
 use plazo_model::{OpenMinutes, Policy, START_MINUTE_OF_WEEK, any_policy};
 use proptest::prelude::*;
 
-use crate::support::{at_s, real_policy, seconds};
+use crate::support::{at_s, policy_by_version, real_policy, seconds};
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -150,13 +150,13 @@ impl Checker {
             Operation::Agent => {
                 let change = clock.agent_wrote(now, in_force, running.as_ref());
                 assert_eq!(clock.agent_cycle(), None);
-                check_started(&before, &change.started);
+                check_started(&before, &began_with(&change));
                 (false, true)
             }
             Operation::Customer => {
                 let change = clock.customer_wrote(now, in_force);
                 assert!(clock.state().hold_until.is_none());
-                check_started(&before, &change.started);
+                check_started(&before, &began_with(&change));
                 (true, false)
             }
             Operation::Closed => {
@@ -235,7 +235,8 @@ impl Checker {
         let before = self.clock.clone();
         let policy = self.versions[self.versions.len() - 1].clone();
         let in_force = self.in_force(&policy);
-        let applied = self.clock.apply_policy(in_force, self.now);
+        let of_version = |version: i64| policy_by_version(&self.versions, version);
+        let applied = self.clock.apply_policy(in_force, of_version, self.now);
         check_started(&before, &applied.started);
         if before.state().hold_until.is_some() {
             assert!(!applied.is_any());
@@ -251,7 +252,8 @@ impl Checker {
             assert_eq!((old.kind, old.done), (new.kind, new.done));
         }
         let again = self.clock.clone();
-        let applied = self.clock.apply_policy(in_force, self.now);
+        let of_version = |version: i64| policy_by_version(&self.versions, version);
+        let applied = self.clock.apply_policy(in_force, of_version, self.now);
         assert!(!applied.is_any() && self.clock == again, "applied twice");
     }
 
@@ -423,6 +425,12 @@ impl Checker {
 
 fn micros(us: i64) -> SignedDuration {
     SignedDuration::from_micros(us)
+}
+
+/// What began in a message's change: with the end of a hold that it found over first.
+fn began_with(change: &Change) -> Vec<StartedCycle> {
+    let with_hold = change.hold_ended.iter().flat_map(|hold| &hold.started);
+    with_hold.chain(&change.started).copied().collect()
 }
 
 /// Numbers go up by one.

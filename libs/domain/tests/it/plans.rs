@@ -16,6 +16,7 @@ fn cycle(kind: CycleKind, anchor_at: Timestamp) -> Cycle {
         is_excluded: false,
         warning_accepted_at: None,
         warning_settled_at: None,
+        changed_at: None,
         due_at: None,
     }
 }

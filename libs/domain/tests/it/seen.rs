@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use plazo_domain::{
-    Change, Cycle, CycleKind, Effect as Acted, Ended, Removed, Stage, StartedCycle,
+    Change, Cycle, CycleKind, Effect as Acted, Ended, PauseChange, Removed, Stage, StartedCycle,
 };
 use plazo_model as model;
 use plazo_model::{Effect, TICK_MS, Ticks};
@@ -63,11 +63,13 @@ pub(crate) fn tell_removed(removed: Removed, effects: &mut Vec<Effect>) {
 }
 
 pub(crate) fn tell_change(change: &Change, now: Timestamp, effects: &mut Vec<Effect>) {
+    if let Some(hold) = &change.hold_ended {
+        let expired = (hold.due_at <= now).then(|| tick_of(hold.due_at));
+        effects.push(Effect::HoldEnded { expired });
+        tell_started(&hold.started, effects);
+    }
     tell_started(&change.started, effects);
     tell_removed(change.removed, effects);
-    effects.extend(change.hold_ended.map(|until| Effect::HoldEnded {
-        expired: (until <= now).then(|| tick_of(until)),
-    }));
 }
 
 pub(crate) fn tell_ended(ended: Ended, effects: &mut Vec<Effect>) {
@@ -75,9 +77,15 @@ pub(crate) fn tell_ended(ended: Ended, effects: &mut Vec<Effect>) {
     if ended.hold_ended.is_some() {
         effects.push(Effect::HoldEnded { expired: None });
     }
-    if ended.automation_resumed {
+    if ended.is_automation_resumed() {
         effects.push(Effect::AutomationResumed);
     }
+}
+
+pub(crate) fn tell_paused(change: PauseChange, effects: &mut Vec<Effect>) {
+    effects.push(Effect::AutomationPaused {
+        until: change.after.resumes_at().map(tick_of),
+    });
 }
 
 pub(crate) fn tell_acted(acted: &Acted, effects: &mut Vec<Effect>) {
@@ -98,6 +106,7 @@ pub(crate) fn tell_acted(acted: &Acted, effects: &mut Vec<Effect>) {
                 Stage::Close => model::Stage::Close,
             },
             due: tick_of(fired.due_at),
+            could_act: tick_of(fired.could_act_at),
             alert: seen_alert(fired.alert),
         }),
         Acted::AutomationResumed { .. } => effects.push(Effect::AutomationResumed),

@@ -5,15 +5,16 @@ use jiff::Timestamp;
 use jiff::civil::Weekday;
 use plazo_domain::{
     AgentPresence, Alerts, Anchor, AutoClose, Automation, AutomationPause, Calendar, CalendarSpec,
-    Clock, Cycle, InForce, InactivityPolicy, OpenInterval, Policies, TicketState, TimeUnit,
-    TimeValue, Warning, WarningReport, WeeklyInterval, advance, supersedes_close,
+    Clock, Cycle, InForce, InactivityPolicy, OpenInterval, Policies, RunningHold, TicketState,
+    TimeUnit, TimeValue, Warning, WarningReport, WeeklyInterval, advance, hold_until,
+    supersedes_close,
 };
 use plazo_model as model;
 use plazo_model::{Closer, Effect, Event, Input, Pause, Scope, Settings, Side, TICK_MS, Ticks};
 
 use crate::seen::{
-    instant, seen_alert, seen_cycle, tell_acted, tell_change, tell_ended, tell_removed,
-    tell_started, tick_of,
+    instant, seen_alert, seen_cycle, tell_acted, tell_change, tell_ended, tell_paused,
+    tell_removed, tell_started, tick_of,
 };
 
 /// The instant `millis` after the ticket's opening.
@@ -137,6 +138,29 @@ fn calendar(week: &[model::OpenMinutes]) -> Calendar {
     Calendar::new(spec).expect("a valid calendar")
 }
 
+fn real_pause(pause: Pause) -> AutomationPause {
+    match pause {
+        Pause::ForSeconds(length) => AutomationPause::For(seconds(length)),
+        Pause::UntilCompleted => AutomationPause::UntilCompleted,
+    }
+}
+
+/// The policy with this version: version n has the index n - 1.
+pub(crate) fn policy_by_version(
+    versions: &[InactivityPolicy],
+    version: i64,
+) -> Option<&InactivityPolicy> {
+    versions.get(usize::try_from(version - 1).expect("versions begin at 1"))
+}
+
+/// A close by inactivity.
+#[derive(Debug, Clone, Copy)]
+struct InactivityClose {
+    at: Timestamp,
+    state_before: TicketState,
+    ended_pause: Automation,
+}
+
 /// A policy with its version.
 type Version = (i64, InactivityPolicy);
 
@@ -155,8 +179,10 @@ pub(crate) struct Desk {
     is_away: bool,
     queue: Option<usize>,
     tags: Vec<String>,
-    /// The last close by inactivity with the state before it, until something opens the ticket.
-    inactivity_close: Option<(Timestamp, TicketState)>,
+    /// The last close by inactivity, until something opens the ticket.
+    inactivity_close: Option<InactivityClose>,
+    /// While it is on hold.
+    held_since: Option<Timestamp>,
     armed_generation: i64,
     reminder_at: Option<Timestamp>,
 }
@@ -195,6 +221,7 @@ impl Desk {
             queue: None,
             tags: Vec::new(),
             inactivity_close: None,
+            held_since: None,
         }
     }
 
@@ -204,8 +231,7 @@ impl Desk {
     }
 
     fn policy_of(&self, cycle: Option<&Cycle>) -> Option<&InactivityPolicy> {
-        let index = usize::try_from(cycle?.policy_version - 1).expect("versions begin at 1");
-        self.versions.get(index)
+        policy_by_version(&self.versions, cycle?.policy_version)
     }
 
     fn with_in_force<T>(&mut self, change: impl FnOnce(&mut Clock, InForce<'_>) -> T) -> T {
@@ -220,6 +246,9 @@ impl Desk {
 
     /// What every change does in the end: the timer is told when the generation has risen.
     fn relay(&mut self) {
+        if self.clock.state().hold_until.is_none() {
+            self.held_since = None;
+        }
         if self.clock.generation() != self.armed_generation {
             self.armed_generation = self.clock.generation();
             self.reminder_at = self.clock.next_due_at();
@@ -227,20 +256,30 @@ impl Desk {
     }
 
     fn stand_open(&mut self, state: TicketState, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.is_open_as(state);
+        let pause = real_pause(self.settings.automation_pause);
+        let change = self.clock.pause_automation(now, pause);
+        if change.is_of_kind() {
+            tell_paused(change, effects);
+        }
+    }
+
+    fn is_open_as(&mut self, state: TicketState) {
         self.state = state;
         self.is_unlinked = false;
         self.inactivity_close = None;
-        self.pause(self.settings.automation_pause, now, effects);
     }
 
-    fn pause(&mut self, pause: Pause, now: Timestamp, effects: &mut Vec<Effect>) {
-        let pause = match pause {
-            Pause::ForSeconds(length) => AutomationPause::For(seconds(length)),
-            Pause::UntilCompleted => AutomationPause::UntilCompleted,
-        };
-        if self.clock.pause_automation(now, pause) {
-            effects.push(Effect::AutomationPaused);
-        }
+    fn hold(&mut self, length: TimeValue, now: Timestamp, effects: &mut Vec<Effect>) {
+        let until = self.clock.state().hold_until;
+        let running = self
+            .held_since
+            .zip(until)
+            .map(|(began_at, until)| RunningHold { began_at, until });
+        let longest = seconds(self.settings.max_hold_s);
+        let until = hold_until(now, Some(length), longest, running).expect("short enough");
+        self.held_since.get_or_insert(now);
+        tell_removed(self.clock.hold(until), effects);
     }
 
     fn happens(&mut self, event: &Event, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -255,10 +294,7 @@ impl Desk {
             }
             Event::Customer { written_ago } => self.customer_wrote(*written_ago, now, effects),
             Event::System | Event::Note => {}
-            Event::Hold { max_s } => {
-                let until = now + jiff::SignedDuration::from_secs(*max_s);
-                tell_removed(self.clock.hold(until), effects);
-            }
+            Event::Hold { max_s } => self.hold(seconds(*max_s), now, effects),
             Event::Resume => {
                 let started =
                     self.with_in_force(|clock, in_force| clock.resume(now, Some(in_force)));
@@ -297,7 +333,12 @@ impl Desk {
                 policy,
                 applies,
             } => self.settings_changed(*scope, policy.as_ref(), *applies, now, effects),
-            Event::PauseAutomation(pause) => self.pause(*pause, now, effects),
+            Event::PauseAutomation(pause) => {
+                let change = self.clock.pause_automation(now, real_pause(*pause));
+                if change.is_any() {
+                    tell_paused(change, effects);
+                }
+            }
             Event::ResumeAutomation => {
                 if self.clock.resume_automation() {
                     effects.push(Effect::AutomationResumed);
@@ -317,12 +358,17 @@ impl Desk {
             .map(|ago| now - jiff::SignedDuration::from_millis(ago * TICK_MS))
             .filter(|at| *at <= now && *at >= at_s(0));
         let grace = seconds(self.settings.late_reply_grace_s);
-        let superseded = self.inactivity_close.filter(|(closed_at, _)| {
-            written_at.is_some_and(|at| supersedes_close(*closed_at, grace, at, now))
+        let superseded = self.inactivity_close.filter(|close| {
+            written_at.is_some_and(|at| supersedes_close(close.at, grace, at, now))
         });
-        if let Some((_, state_before)) = superseded {
+        if let Some(close) = superseded {
             effects.push(Effect::Superseded);
-            self.stand_open(state_before, now, effects);
+            self.is_open_as(close.state_before);
+            let pause = real_pause(self.settings.automation_pause);
+            tell_paused(
+                self.clock.restore_pause(close.ended_pause, now, pause),
+                effects,
+            );
         } else if !self.state.is_open() {
             let presence = match self.presence {
                 AgentPresence::Present if self.is_away => AgentPresence::Away,
@@ -368,7 +414,14 @@ impl Desk {
             (Scope::Queue(queue), saved) => self.queues[queue] = saved,
         }
         if applies && self.in_force().0 != before {
-            let change = self.with_in_force(|clock, in_force| clock.apply_policy(in_force, now));
+            let versions = self.versions.clone();
+            let change = self.with_in_force(|clock, in_force| {
+                clock.apply_policy(
+                    in_force,
+                    |version| policy_by_version(&versions, version),
+                    now,
+                )
+            });
             tell_started(&change.started, effects);
         }
     }
@@ -380,7 +433,7 @@ impl Side for Desk {
         let now = instant(tick);
         match input {
             Input::Opened => {
-                self.pause(self.settings.automation_pause, now, &mut effects);
+                self.stand_open(self.state, now, &mut effects);
                 let started =
                     self.with_in_force(|clock, in_force| clock.opened(now, Some(in_force)));
                 tell_started(&started, &mut effects);
@@ -422,6 +475,7 @@ impl Side for Desk {
         self.clock = clock;
         self.reminder_at = self.clock.next_due_at();
         self.armed_generation = self.clock.generation();
+        self.relay();
 
         let mut effects = Vec::new();
         for acted in &done.effects {
@@ -430,7 +484,11 @@ impl Side for Desk {
         if let Some(ended) = done.closed {
             tell_ended(ended, &mut effects);
             effects.push(Effect::Closed(Closer::Inactivity));
-            self.inactivity_close = Some((now, self.state));
+            self.inactivity_close = Some(InactivityClose {
+                at: now,
+                state_before: self.state,
+                ended_pause: ended.pause,
+            });
             self.state = TicketState::Closed;
         }
         effects
@@ -445,6 +503,7 @@ impl Side for Desk {
                 TicketState::Closed => model::State::Closed,
             },
             is_unlinked: self.is_unlinked,
+            hold_since: self.held_since.map(tick_of),
             hold_until: state.hold_until.map(tick_of),
             alert: seen_alert(state.alert),
             agent_alert: seen_alert(state.agent_alert),

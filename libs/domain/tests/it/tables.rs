@@ -64,6 +64,7 @@ pub(crate) fn desk(bot: Policy) -> TestDesk {
             bot,
             queues: vec![None, None],
             automation_pause: Pause::ForSeconds(3_600),
+            max_hold_s: 3_600,
             late_reply_grace_s: 60,
             week: Vec::new(),
             opens_with_agent: true,
@@ -99,7 +100,10 @@ impl TestDesk {
     pub(crate) fn shows_automation(&self, why: &str, story: &str, follows: &str) {
         let script = self.play(why, story);
         let pauses = |_: &Script, effect: Effect, at: &str| match effect {
-            Effect::AutomationPaused => Some(format!("paused {at}")),
+            Effect::AutomationPaused { until } => Some(match until {
+                Some(until) => format!("paused {at} to {}", in_seconds(until)),
+                None => format!("paused {at}"),
+            }),
             Effect::AutomationResumed => Some(format!("resumed {at}")),
             _ => None,
         };
@@ -139,14 +143,20 @@ impl TestDesk {
                 policy_version,
                 stage,
                 due,
+                could_act,
                 ..
             } = effect
             else {
                 return None;
             };
+            let since = if could_act > due {
+                format!(" since {}", in_seconds(could_act))
+            } else {
+                String::new()
+            };
             let due = in_seconds(due);
             Some(format!(
-                "{stage:?} of {cycle} v{policy_version} due {due} at {at}"
+                "{stage:?} of {cycle} v{policy_version} due {due}{since} at {at}"
             ))
         };
         assert_eq!(told(&script, firings), follows, "{why}: {story}");

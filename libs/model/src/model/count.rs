@@ -20,6 +20,8 @@ pub(super) struct Count {
     is_warned: bool,
     accepted: Option<Ticks>,
     settled: Option<Ticks>,
+    /// When settings or tags last changed what is due while nothing was overdue.
+    pub(super) changed: Option<Ticks>,
 }
 
 /// A stage, when it was due, and the alert that it raises.
@@ -39,6 +41,7 @@ impl Count {
             is_warned: false,
             accepted: None,
             settled: None,
+            changed: None,
         };
         count.go_by(policy, seen.policy_version);
         count
@@ -75,7 +78,17 @@ impl Count {
         ticks_after(from, seconds, week)
     }
 
-    fn is_excluded(&self, tags: &[Tag]) -> bool {
+    /// Whether a look would find something, which it has not yet.
+    pub(super) fn is_overdue(&self, tags: &[Tag], now: Ticks) -> bool {
+        self.due_close(tags, now).is_some() || !self.clone().look(tags, now).is_empty()
+    }
+
+    /// When what was due then could first act.
+    pub(super) fn could_act(&self, due: Ticks) -> Ticks {
+        self.changed.map_or(due, |changed| changed.max(due))
+    }
+
+    pub(super) fn is_excluded(&self, tags: &[Tag]) -> bool {
         let close = self.policy.close.as_ref();
         close.is_some_and(|close| tags.iter().any(|tag| close.exclude_tags.contains(tag)))
     }

@@ -60,21 +60,24 @@ async fn a_call_without_an_actor_is_refused_and_the_key_is_named() {
 }
 
 #[tokio::test]
-async fn what_is_not_permitted_looks_like_what_does_not_exist() {
+async fn what_is_not_permitted_is_denied_and_what_is_not_there_unimplemented() {
     let server = Running::start(|_| {}).await;
     let channel = server.channel(agent());
-    let forbidden = call(channel.clone(), "Settings", text(""))
-        .await
-        .expect_err("not permitted");
-    let unknown = call(channel, "NoSuchMethod", text(""))
-        .await
-        .expect_err("not there");
-    assert_eq!(forbidden.code(), Code::PermissionDenied);
-    assert_eq!(reason_of(&forbidden).as_deref(), Some("PERMISSION_DENIED"));
-    assert_eq!(
-        (forbidden.code(), forbidden.message(), forbidden.details()),
-        (unknown.code(), unknown.message(), unknown.details())
-    );
+    for (method, code, reason) in [
+        ("Settings", Code::PermissionDenied, "PERMISSION_DENIED"),
+        ("NoSuchMethod", Code::Unimplemented, "METHOD_UNKNOWN"),
+        ("settings", Code::Unimplemented, "METHOD_UNKNOWN"),
+        ("Settings/", Code::Unimplemented, "METHOD_UNKNOWN"),
+    ] {
+        let refused = call(channel.clone(), method, text(""));
+        let refused = refused.await.expect_err("not permitted or not there");
+        assert_eq!(refused.code(), code, "{method}");
+        assert_eq!(reason_of(&refused).as_deref(), Some(reason), "{method}");
+    }
+    // Strangers don't learn what is there.
+    let unknown = call(server.bare_channel(), "NoSuchMethod", text(""));
+    let refused = unknown.await.expect_err("no actor");
+    assert_eq!(refused.code(), Code::Unauthenticated);
     assert_eq!(
         server.echo.calls.load(Ordering::SeqCst),
         0,
@@ -231,7 +234,7 @@ async fn calls_are_counted_by_method_and_code_and_unknown_methods_as_one() {
     for line in [
         r#"plazo_rpc_requests_total{method="/plazo.test.v1.Echo/WhoAmI",code="OK"} 1"#,
         r#"plazo_rpc_requests_total{method="/plazo.test.v1.Echo/Settings",code="PERMISSION_DENIED"} 1"#,
-        r#"plazo_rpc_requests_total{method="unknown",code="PERMISSION_DENIED"} 1"#,
+        r#"plazo_rpc_requests_total{method="unknown",code="UNIMPLEMENTED"} 1"#,
         r#"plazo_rpc_duration_seconds_count{method="/plazo.test.v1.Echo/WhoAmI",code="OK"} 1"#,
     ] {
         assert!(page.contains(line), "{line} is not in\n{page}");

@@ -73,13 +73,24 @@ impl Plan {
     }
 
     fn add(&mut self, event: &TicketEvent) {
+        let call_off = |kind, idempotency_key, reason| CallOff {
+            ticket: (event.tenant_id, event.ticket_id),
+            ticket_seq: event.ticket_seq,
+            kind,
+            idempotency_key,
+            reason,
+        };
         if let Some((kind, reason)) = event.payload.as_ref().and_then(calls_off) {
-            self.call_offs.push(CallOff {
-                ticket: (event.tenant_id, event.ticket_id),
-                ticket_seq: event.ticket_seq,
-                kind,
-                reason,
-            });
+            self.call_offs.push(call_off(kind, None, reason));
+        }
+        // The ticket's other cycle may run on, and with it its warning.
+        if let Some(Payload::PolicyApplied(applied)) = &event.payload {
+            for cycle in &applied.ended_cycles {
+                let key = format!("ticket/{}/cycle/{cycle}/warning", event.ticket_id);
+                let warning = ActiveMessageKind::Warning;
+                self.call_offs
+                    .push(call_off(warning, Some(key), "CYCLE_ENDED"));
+            }
         }
         if let Some(Payload::ActiveMessageRequested(requested)) = &event.payload {
             self.add_request(event, requested.message.clone().unwrap_or_default());

@@ -9,11 +9,13 @@ use plazo_proto::notification::v1::{
     SetChannelAccountEnabledResponse, WebhookSettings,
 };
 use plazo_service::status::FieldViolations;
-use plazo_service::{Redacted, commit_in_background, paging, status};
+use plazo_service::{
+    Redacted, RequestIdInvalid, RequestKey, commit_in_background, paging, parse_request_id, status,
+};
 use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
-use super::{request_id, tenant_actor};
+use super::tenant_actor;
 use crate::accepting::Wakers;
 use crate::error::Error;
 use crate::message::is_line;
@@ -21,7 +23,7 @@ use crate::sending::address::AddressPolicy;
 use crate::sending::signing;
 use crate::store::accounts::{self, Account, NewAccount};
 use crate::store::enum_number;
-use crate::store::requests::{self, RequestKey};
+use crate::store::requests;
 
 const NAME_CHARS_MAX: usize = 200;
 const DEFAULT_PAGE_SIZE: i32 = 50;
@@ -40,16 +42,18 @@ impl ChannelAccountService for ChannelAccounts {
         &self,
         request: Request<CreateChannelAccountRequest>,
     ) -> Result<Response<CreateChannelAccountResponse>, Status> {
-        let tenant_id = tenant_actor(&request)?.tenant_id;
+        let actor = tenant_actor(&request)?;
         let request = request.into_inner();
         let mut violations = FieldViolations::new();
-        let request_id = request_id(&request.request_id, &mut violations);
-        let key = RequestKey::new(tenant_id, "CreateChannelAccount", request_id, &request);
-        let account = self
-            .check(request.account.unwrap_or_default(), &mut violations)
-            .await;
+        let is_id = parse_request_id(&request.request_id).is_ok();
+        violations.check("request_id", is_id, RequestIdInvalid::REASON);
+        let account = request.account.clone().unwrap_or_default();
+        let account = self.check(account, &mut violations).await;
         violations.into_result()?;
-        let this = self.clone();
+        let key = RequestKey::new(&actor, "CreateChannelAccount", &request, |it| {
+            &mut it.request_id
+        })?;
+        let (this, tenant_id) = (self.clone(), actor.tenant_id);
         let answer =
             commit_in_background(async move { this.create(tenant_id, account, &key).await })
                 .await?;

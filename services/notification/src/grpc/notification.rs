@@ -8,19 +8,19 @@ use plazo_proto::notification::v1::{
     SendActiveMessagesRequest, SendActiveMessagesResponse, SendOutcome, SentMessage,
 };
 use plazo_service::status::FieldViolations;
-use plazo_service::{Actor, BotScope, commit_in_background, paging, status};
+use plazo_service::{Actor, BotScope, RequestKey, commit_in_background, paging, status};
 use prost::Message as _;
 use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::convert::accepted_message;
-use super::{request_id, tenant_actor};
+use super::tenant_actor;
 use crate::accepting::{Accepting, Wakers};
 use crate::error::Error;
 use crate::message::{InvalidField, NewMessage, to_proto_time};
 use crate::metrics::{NotificationMetrics, Source};
 use crate::store::messages::{self, Accepted, Filter};
-use crate::store::requests::{self, RequestKey};
+use crate::store::requests;
 
 const MESSAGES_MAX: usize = 500;
 const DEFAULT_PAGE_SIZE: i32 = 50;
@@ -123,10 +123,9 @@ impl NotificationService for Notifications {
         let actor = tenant_actor(&request)?;
         let request = request.into_inner();
         check_message_id(request.message_id)?;
-        let mut violations = FieldViolations::new();
-        let request_id = request_id(&request.request_id, &mut violations);
-        violations.into_result()?;
-        let key = RequestKey::new(actor.tenant_id, "ResendActiveMessage", request_id, &request);
+        let key = RequestKey::new(&actor, "ResendActiveMessage", &request, |it| {
+            &mut it.request_id
+        })?;
         let this = self.clone();
         let answer =
             commit_in_background(

@@ -17,6 +17,8 @@ pub(crate) struct CallOff {
     pub(crate) ticket: TicketKey,
     pub(crate) ticket_seq: i64,
     pub(crate) kind: ActiveMessageKind,
+    /// Only the message with this key; none for all of the kind.
+    pub(crate) idempotency_key: Option<String>,
     /// Stable, in capitals.
     pub(crate) reason: &'static str,
 }
@@ -119,6 +121,10 @@ pub(crate) async fn call_off(
     let ticket_ids: Vec<i64> = call_offs.iter().map(|one| one.ticket.1).collect();
     let seqs: Vec<i64> = call_offs.iter().map(|one| one.ticket_seq).collect();
     let kinds: Vec<i32> = call_offs.iter().map(|one| one.kind.into()).collect();
+    let keys: Vec<Option<String>> = call_offs
+        .iter()
+        .map(|one| one.idempotency_key.clone())
+        .collect();
     let reasons: Vec<String> = call_offs.iter().map(|one| one.reason.to_owned()).collect();
     sqlx::query_file_scalar!(
         "queries/call_off.sql",
@@ -126,7 +132,8 @@ pub(crate) async fn call_off(
         &ticket_ids,
         &seqs,
         &reasons,
-        &kinds
+        &kinds,
+        &keys as &[Option<String>]
     )
     .fetch_one(transaction)
     .await

@@ -1,39 +1,10 @@
 //! Requests that may be repeated under a request id.
 
+use plazo_service::RequestKey;
 use prost::Message;
-use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use crate::error::Error;
-
-/// What identifies a request that may be repeated.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestKey {
-    tenant_id: i64,
-    method: &'static str,
-    /// None: the request can't be recognised again.
-    request_id: Option<Uuid>,
-    fingerprint: [u8; 32],
-}
-
-impl RequestKey {
-    /// The key of `request`, made of all that it says.
-    pub(crate) fn new<M: Message>(
-        tenant_id: i64,
-        method: &'static str,
-        request_id: Option<Uuid>,
-        request: &M,
-    ) -> Self {
-        let fingerprint = Sha256::digest(request.encode_to_vec()).into();
-        Self {
-            tenant_id,
-            method,
-            request_id,
-            fingerprint,
-        }
-    }
-}
 
 /// Takes the request id for this transaction, or finds what was answered before. A second request with the
 /// same id waits here for the first one's transaction to end.

@@ -163,6 +163,49 @@ async fn a_warning_that_is_being_sent_is_not_tried_again() {
     service.stop().await;
 }
 
+#[tokio::test]
+async fn a_policy_that_ends_a_cycle_calls_its_warning_off_and_no_other() {
+    let world = holding_world().await.with_retry_delays_ms("600000");
+    let service = world.start().await;
+    let endpoint = Endpoint::start().await;
+    let (account, _) = service.api.create_account(&endpoint.url("/fails")).await;
+    endpoint.answer("/fails", &[(500, None)]);
+    let applied = |ticket_id, ticket_seq, ended_cycles: &[i32]| {
+        let applied = PolicyApplied {
+            ended_cycles: ended_cycles.to_vec(),
+            ..PolicyApplied::default()
+        };
+        event(ticket_id, ticket_seq, Payload::PolicyApplied(applied))
+    };
+    let ended = warning(1, 3);
+    let sent = service.api.send_one(ended.clone()).await;
+    // In the other ticket the agent's side ends, which has no warning.
+    let runs_on = by_webhook(warning(2, 3), account);
+    world.ticketing.publish(vec![
+        requested(1, &ended),
+        applied(1, 2, &[3]),
+        requested(1, &runs_on),
+        applied(2, 2, &[4]),
+        requested(1, &warning(3, 1)),
+    ]);
+    let cancelled = service.api.until(sent.message_id, State::Cancelled).await;
+    assert_eq!(cancelled.failure_reason, "CYCLE_ENDED");
+    assert_eq!(cancelled.attempts, []);
+    let report = world
+        .ticketing
+        .until_reported(&ended.idempotency_key, State::Cancelled)
+        .await;
+    assert_eq!(report.failure_reason, "CYCLE_ENDED");
+    world
+        .ticketing
+        .until_reported(&warning(3, 1).idempotency_key, State::Delivered)
+        .await;
+    let sent = service.api.send_one(runs_on).await;
+    let present = service.api.get(sent.message_id).await;
+    assert_eq!(present.state(), State::Accepted);
+    service.stop().await;
+}
+
 fn closing_text(ticket_id: i64) -> ActiveMessage {
     ActiveMessage {
         kind: ActiveMessageKind::ClosingText.into(),

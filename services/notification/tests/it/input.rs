@@ -304,13 +304,15 @@ async fn accounts_are_checked_and_created_once() {
     let mut client = service.api.accounts(administrator());
     let mut request = CreateChannelAccountRequest {
         account: Some(account("http://127.0.0.1:9/hook")),
-        request_id: "0190a5c0-0000-7000-8000-000000000002".to_owned(),
+        request_id: "0190a5c0-0000-7000-8000-00000000000a".to_owned(),
     };
     let first = client
         .create_channel_account(request.clone())
         .await
         .expect("good")
         .into_inner();
+    // Another spelling of the same id.
+    request.request_id = "{0190A5C0-0000-7000-8000-00000000000A}".to_owned();
     let again = client
         .create_channel_account(request.clone())
         .await

@@ -8,13 +8,13 @@ use plazo_proto::ticketing::v1::{
     CreateContactRequest, CreateContactResponse, GetContactRequest, GetContactResponse,
     LookUpContactRequest, LookUpContactResponse, UpdateContactRequest, UpdateContactResponse,
 };
-use plazo_service::status;
+use plazo_service::{RequestKey, status};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use tonic::{Request, Response, Status};
 
 use super::caller::actor_of_tenant;
-use crate::changes::{Changes, RequestKey};
+use crate::changes::Changes;
 use crate::contacts::{self, Contact, ContactChange, NewContact};
 use crate::error::Error;
 use crate::settings::etag;
@@ -33,7 +33,7 @@ impl ContactService {
     }
 
     async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.changes.pool().acquire().await?)
+        self.changes.connection().await
     }
 }
 
@@ -47,7 +47,7 @@ impl Api for ContactService {
         let tenant_id = actor.tenant_id;
         let request = request.into_inner();
         let new = new_contact(&request)?;
-        let key = RequestKey::new(&actor, "CreateContact", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "CreateContact", &request, |it| &mut it.request_id)?;
         let answer = self.changes.run(key, move |connection| {
             let new = new.clone();
             async move {
@@ -85,7 +85,7 @@ impl Api for ContactService {
         let tenant_id = actor.tenant_id;
         let request = request.into_inner();
         let update = contact_update(&request)?;
-        let key = RequestKey::new(&actor, "UpdateContact", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "UpdateContact", &request, |it| &mut it.request_id)?;
         let answer = self.changes.run(key, move |connection| {
             let update = update.clone();
             async move {

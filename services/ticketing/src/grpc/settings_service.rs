@@ -19,6 +19,7 @@ use plazo_proto::ticketing::v1::{
     SetInactivityPolicyResponse, UpdateAgentRequest, UpdateAgentResponse, UpdateBotRequest,
     UpdateBotResponse, UpdateCalendarRequest, UpdateCalendarResponse,
 };
+use plazo_service::RequestKey;
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use tonic::{Request, Response, Status};
@@ -26,7 +27,7 @@ use tonic::{Request, Response, Status};
 use super::caller::actor_of_tenant;
 use super::pages::Page;
 use crate::applying::Applying;
-use crate::changes::{Changes, RequestKey};
+use crate::changes::Changes;
 use crate::error::Error;
 use crate::settings::{agents, bots, check_reach, queues};
 
@@ -44,7 +45,7 @@ impl SettingsService {
     }
 
     async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.changes.pool().acquire().await?)
+        self.changes.connection().await
     }
 }
 
@@ -58,7 +59,7 @@ impl Api for SettingsService {
         bots::check_may_create(&actor)?;
         let request = request.into_inner();
         let new = requests::new_bot(&request)?;
-        let key = RequestKey::new(&actor, "CreateBot", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "CreateBot", &request, |it| &mut it.request_id)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, new) = (actor.clone(), new.clone());
             async move {
@@ -110,7 +111,7 @@ impl Api for SettingsService {
         let request = request.into_inner();
         let update = requests::bot_update(&request)?;
         check_reach(&actor, update.id)?;
-        let key = RequestKey::new(&actor, "UpdateBot", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "UpdateBot", &request, |it| &mut it.request_id)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, update) = (actor.clone(), update.clone());
             async move {
@@ -133,7 +134,7 @@ impl Api for SettingsService {
         let request = request.into_inner();
         requests::check_exit_route(&request)?;
         check_reach(&actor, request.bot_id)?;
-        let key = RequestKey::new(&actor, "SetExitRoute", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "SetExitRoute", &request, |it| &mut it.request_id)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, request) = (actor.clone(), request.clone());
             async move {
@@ -217,7 +218,7 @@ impl Api for SettingsService {
         let request = request.into_inner();
         let (bot_id, name) = requests::new_queue(&request)?;
         check_reach(&actor, bot_id)?;
-        let key = RequestKey::new(&actor, "CreateQueue", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "CreateQueue", &request, |it| &mut it.request_id)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, name) = (actor.clone(), name.clone());
             async move {
@@ -257,7 +258,7 @@ impl Api for SettingsService {
         let actor = actor_of_tenant(&request)?;
         let request = request.into_inner();
         let new = requests::new_agent(&request)?;
-        let key = RequestKey::new(&actor, "CreateAgent", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "CreateAgent", &request, |it| &mut it.request_id)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, new) = (actor.clone(), new.clone());
             async move {
@@ -308,7 +309,7 @@ impl Api for SettingsService {
         let actor = actor_of_tenant(&request)?;
         let request = request.into_inner();
         let update = requests::agent_update(&request)?;
-        let key = RequestKey::new(&actor, "UpdateAgent", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "UpdateAgent", &request, |it| &mut it.request_id)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, update) = (actor.clone(), update.clone());
             async move {

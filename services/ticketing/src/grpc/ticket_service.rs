@@ -25,13 +25,13 @@ use plazo_proto::ticketing::v1::{
     TagTicketsRequest, TagTicketsResponse, Ticket, TransferTicketRequest, TransferTicketResponse,
     UnlinkTicketRequest, UnlinkTicketResponse, WatchTicketsRequest, WatchTicketsResponse,
 };
-use plazo_service::{Actor, BotScope};
+use plazo_service::{Actor, BotScope, RequestKey};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 use tonic::{Request, Response, Status};
 
 use super::caller::actor_of_tenant;
-use crate::changes::{Changes, RequestKey};
+use crate::changes::Changes;
 use crate::error::Error;
 use crate::feed::hub::Hub;
 use crate::store::settings::PolicyCache;
@@ -58,7 +58,7 @@ impl TicketService {
     }
 
     async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.changes.pool().acquire().await?)
+        self.changes.connection().await
     }
 }
 
@@ -86,7 +86,7 @@ macro_rules! change {
         let actor = actor_of_tenant(&$request)?;
         let request = $request.into_inner();
         let order = $read(&actor, &request)?;
-        let key = RequestKey::new(&actor, $method, &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, $method, &request, |it| &mut it.request_id)?;
         let context = Arc::new((Arc::clone(&$self.policies), actor, request, order));
         let answer = $self.changes.run(key, move |$connection| {
             let context = Arc::clone(&context);
@@ -278,8 +278,8 @@ impl Api for TicketService {
             "HoldTicket",
             requests::hold_order,
             HoldTicketResponse,
-            |db, _policies, actor, it, order| {
-                hold::hold_ticket(db, actor, it.ticket_id, &it.etag, order)
+            |db, policies, actor, it, order| {
+                hold::hold_ticket(db, policies, actor, it.ticket_id, &it.etag, order)
             }
         )
     }

@@ -84,18 +84,18 @@ fn interval_from_proto(
     open: proto::OpenInterval,
     violations: &mut Vec<Violation>,
 ) -> Option<OpenInterval> {
-    let mut minute = |name: &str, value: i32| {
-        let minute = u16::try_from(value)
-            .ok()
-            .filter(|minute| *minute <= MINUTES_IN_DAY);
+    let mut minute = |name: &str, value: i32, lower: &str, last: u16| {
+        let minute = u16::try_from(value).ok().filter(|it| *it <= last);
         if minute.is_none() {
-            let reason = format!("must be 0 to {MINUTES_IN_DAY}, is {value}");
+            let reason = format!("must be {lower} {last}, is {value}");
             violations.push(Violation::new(format!("{field}.{name}"), reason));
         }
         minute
     };
-    let start_minute = minute("start_minute", open.start_minute);
-    let end_minute = minute("end_minute", open.end_minute);
+    let (start, end) = (open.start_minute, open.end_minute);
+    let start_minute = minute("start_minute", start, "0 to", MINUTES_IN_DAY - 1);
+    let lower = "above start_minute and at most";
+    let end_minute = minute("end_minute", end, lower, MINUTES_IN_DAY);
     Some(OpenInterval {
         start_minute: start_minute?,
         end_minute: end_minute?,
@@ -129,7 +129,7 @@ mod tests {
     fn each_wrong_value_is_named() {
         type Spoil = fn(&mut proto::Calendar);
         assert!(calendar_from_proto(&calendar()).is_ok());
-        let cases: [(&str, Spoil); 8] = [
+        let cases: [(&str, Spoil); 10] = [
             ("calendar.time_zone", |c| {
                 c.time_zone = "Brasilia".to_owned();
             }),
@@ -141,6 +141,13 @@ mod tests {
             }),
             ("calendar.week[0].open.end_minute", |c| {
                 c.week[0].open.as_mut().expect("set").end_minute = 70_000;
+            }),
+            ("calendar.week[0].open.end_minute", |c| {
+                c.week[0].open.as_mut().expect("set").end_minute = 540;
+            }),
+            ("calendar.week[1].open", |c| {
+                let first = c.week[0];
+                c.week.push(first);
             }),
             ("calendar.exceptions[0].date", |c| {
                 c.exceptions[0].date = "2026-02-30".to_owned();
@@ -154,6 +161,32 @@ mod tests {
             spoil(&mut spoilt);
             let violations = calendar_from_proto(&spoilt).expect_err(field);
             assert_eq!(violations[0].field, field);
+        }
+    }
+
+    #[test]
+    fn the_limits_of_minutes_are_told_as_they_are() {
+        for (start, end, reasons) in [
+            (0, 1_440, vec![]),
+            (1_439, 1_440, vec![]),
+            (1_440, 1_440, vec!["must be 0 to 1439, is 1440"]),
+            (
+                -1,
+                1_441,
+                vec![
+                    "must be 0 to 1439, is -1",
+                    "must be above start_minute and at most 1440, is 1441",
+                ],
+            ),
+        ] {
+            let mut spoilt = calendar();
+            spoilt.week[0].open = Some(proto::OpenInterval {
+                start_minute: start,
+                end_minute: end,
+            });
+            let violations = calendar_from_proto(&spoilt).err().unwrap_or_default();
+            let told: Vec<&str> = violations.iter().map(|it| it.reason.as_str()).collect();
+            assert_eq!(told, reasons, "{start} to {end}");
         }
     }
 }

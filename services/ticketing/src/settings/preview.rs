@@ -93,7 +93,8 @@ impl Preview {
         };
         let mut clock = ticket.clock.clone();
         let (alert, agent_alert) = (clock.alert(), clock.agent_alert());
-        clock.apply_policy(in_force, ticket.now);
+        // How late something is does not matter here.
+        clock.apply_policy(in_force, |_| None, ticket.now);
         let policies = Policies {
             cycle: Some(policy),
             agent_cycle: Some(policy),

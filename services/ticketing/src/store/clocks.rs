@@ -28,6 +28,7 @@ macro_rules! clock_of_row {
                 is_excluded: $row.is_excluded,
                 warning_accepted_at: $row.warning_accepted_at,
                 warning_settled_at: $row.warning_settled_at,
+                changed_at: $row.changed_at,
                 due_at: $row.cycle_due_at,
             },
             agent_cycle: $crate::store::clocks::StoredCycle {
@@ -39,6 +40,7 @@ macro_rules! clock_of_row {
                 is_excluded: false,
                 warning_accepted_at: None,
                 warning_settled_at: None,
+                changed_at: $row.agent_changed_at,
                 due_at: $row.agent_due_at,
             },
             alert: $row.alert,
@@ -103,12 +105,14 @@ struct ClockRow {
     is_excluded: bool,
     warning_accepted_at: Option<SqlTimestamp>,
     warning_settled_at: Option<SqlTimestamp>,
+    changed_at: Option<SqlTimestamp>,
     cycle_due_at: Option<SqlTimestamp>,
     alert: i16,
     agent_cycle: Option<i32>,
     agent_anchor_at: Option<SqlTimestamp>,
     agent_policy_version: Option<i64>,
     agent_stages_done: i16,
+    agent_changed_at: Option<SqlTimestamp>,
     agent_due_at: Option<SqlTimestamp>,
     agent_alert: i16,
     turn: i16,
@@ -277,7 +281,9 @@ pub async fn save(connection: &mut PgConnection, rows: &[&LockedClock]) -> Resul
         &columns.holds as &[Option<SqlTimestamp>],
         &columns.automations,
         &columns.automations_until as &[Option<SqlTimestamp>],
-        &customer as &[Option<SqlTimestamp>]
+        &customer as &[Option<SqlTimestamp>],
+        &columns.cycle.changed as &[Option<SqlTimestamp>],
+        &columns.agent_cycle.changed as &[Option<SqlTimestamp>]
     )
     .execute(connection)
     .await?;

@@ -44,6 +44,22 @@ pub async fn queue_is_of_bot(
     Ok(exists)
 }
 
+/// Whether an agent exists.
+pub async fn agent_exists(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    agent_id: i64,
+) -> Result<bool, Error> {
+    let exists = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM agents WHERE tenant_id = $1 AND agent_id = $2) AS "exists!""#,
+        tenant_id,
+        agent_id
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(exists)
+}
+
 /// Whether an agent can take a ticket of a bot.
 pub async fn agent_presence(
     connection: &mut PgConnection,

@@ -5,7 +5,9 @@ mod rows;
 mod save;
 
 use jiff::Timestamp;
-use plazo_domain::{AutomationPause, Clock, CloseSource, ClosingNote, TicketState, TimeValue};
+use plazo_domain::{
+    Automation, AutomationPause, Clock, CloseSource, ClosingNote, TicketState, TimeValue,
+};
 use plazo_proto::common::v1::Author;
 use sqlx::PgConnection;
 
@@ -60,6 +62,8 @@ pub struct BeforeClose {
     pub agent_id: Option<i64>,
     /// The tags that the close added.
     pub added_tags: Vec<String>,
+    /// The pause of the automation that the close ended; [`Automation::Running`] when there was none.
+    pub ended_pause: Automation,
 }
 
 /// Why and since when a ticket is on hold.
@@ -67,9 +71,9 @@ pub struct BeforeClose {
 pub struct HoldFacts {
     /// Why.
     pub reason: String,
-    /// Since when.
+    /// When it began, however often it was changed since.
     pub started_at: Timestamp,
-    /// Who put it on hold.
+    /// Who put it on hold, or changed the hold last.
     pub author: Author,
 }
 
@@ -118,6 +122,8 @@ pub struct KnownTicket {
     pub settings: BotSettings,
     /// Its clock as committed.
     pub clock: ClockView,
+    /// Not false unless an agent calls who is none of the ticket's bot.
+    pub is_attended: bool,
 }
 
 /// A ticket's clock as committed, read without a lock.
@@ -199,12 +205,22 @@ pub async fn known(
     connection: &mut PgConnection,
     keys: &[TicketKey],
 ) -> Result<Vec<KnownTicket>, Error> {
+    known_to(connection, keys, None).await
+}
+
+/// The same for an agent who calls, if it is one.
+pub async fn known_to(
+    connection: &mut PgConnection,
+    keys: &[TicketKey],
+    caller_agent_id: Option<i64>,
+) -> Result<Vec<KnownTicket>, Error> {
     let (tenant_ids, ticket_ids) = columns_of(keys);
     let rows = sqlx::query_file_as!(
         FactsRow,
         "queries/ticket_facts.sql",
         &tenant_ids,
-        &ticket_ids
+        &ticket_ids,
+        caller_agent_id
     )
     .fetch_all(connection)
     .await?;

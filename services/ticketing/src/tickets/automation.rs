@@ -11,7 +11,8 @@ use crate::tickets::change::TicketChange;
 use crate::tickets::told::automation_resumed;
 use crate::tickets::view::TicketView;
 
-/// Pauses the automation of an open ticket, or extends its pause. Never shortens one.
+/// Pauses the automation of an open ticket, or extends its pause: either is an event. Never shortens a pause; what would
+/// changes nothing.
 pub async fn pause(
     connection: &mut PgConnection,
     actor: &Actor,
@@ -22,7 +23,7 @@ pub async fn pause(
     let mut change = TicketChange::lock(&mut *connection, actor, ticket_id, etag).await?;
     change.require_open()?;
     let now = change.now();
-    if change.clock().pause_automation(now, pause) {
+    if change.clock().pause_automation(now, pause).is_any() {
         change.record_paused(author_of(actor));
     }
     change.save(connection).await

@@ -46,7 +46,10 @@ pub(crate) async fn change_all(
                 kind: "ticket",
                 id: ticket_id,
             }),
-            Some(mut change) => apply(&mut change).map(|()| change),
+            Some(mut change) => change
+                .require_attended()
+                .and_then(|()| apply(&mut change))
+                .map(|()| change),
         };
         match outcome {
             Ok(change) => {

@@ -11,6 +11,7 @@ use plazo_proto::ticketing::v1::{Message, MessageRecorded, TicketOpened};
 use plazo_service::Actor;
 use sqlx::PgConnection;
 
+use crate::callers;
 use crate::error::Error;
 use crate::store::clocks::{self, LockedClock, TicketKey};
 use crate::store::events::{self, NewEvent};
@@ -31,6 +32,7 @@ pub struct TicketChange {
     /// What the ticket's bot says now.
     pub settings: BotSettings,
     facts_before: TicketFacts,
+    is_attended: bool,
     events: Vec<NewEvent>,
     messages: Vec<NewlyWritten>,
 }
@@ -103,8 +105,8 @@ fn not_found(ticket_id: i64) -> Error {
 }
 
 impl TicketChange {
-    /// Waits for the ticket and locks it. `NotFound` when it does not exist for this actor; Changed when `etag` is
-    /// neither empty nor the present one.
+    /// Waits for the ticket and locks it. `NotFound` when it does not exist for this actor; Denied when he is an agent of
+    /// other bots; Changed when `etag` is neither empty nor the present one.
     pub async fn lock(
         connection: &mut PgConnection,
         actor: &Actor,
@@ -115,13 +117,15 @@ impl TicketChange {
             .await?
             .remove(&ticket_id)
             .ok_or_else(|| not_found(ticket_id))?;
+        change.require_attended()?;
         if !etag.is_empty() && etag != change.locked.ticket_seq.to_string() {
             return Err(Error::Changed);
         }
         Ok(change)
     }
 
-    /// Waits for the tickets and locks them, in the order of ids. Those that don't exist for this actor are missing.
+    /// Waits for the tickets and locks them, in the order of ids. Those that don't exist for this actor are missing; of
+    /// the others each must be asked whether he [attends](Self::require_attended) it.
     pub async fn lock_all(
         connection: &mut PgConnection,
         actor: &Actor,
@@ -136,7 +140,7 @@ impl TicketChange {
             .collect();
         let mut locked = clocks::lock(&mut *connection, &keys).await?;
         locked.retain(|row| actor.may_use_bot(row.bot_id));
-        let changes = Self::of_locked(connection, locked).await?;
+        let changes = Self::of_locked_for(connection, locked, actor.agent_id()).await?;
         Ok(changes
             .into_iter()
             .map(|change| (change.facts.key.ticket_id, change))
@@ -148,17 +152,26 @@ impl TicketChange {
         connection: &mut PgConnection,
         locked: Vec<LockedClock>,
     ) -> Result<Vec<Self>, Error> {
+        Self::of_locked_for(connection, locked, None).await
+    }
+
+    async fn of_locked_for(
+        connection: &mut PgConnection,
+        locked: Vec<LockedClock>,
+        caller_agent_id: Option<i64>,
+    ) -> Result<Vec<Self>, Error> {
         if locked.is_empty() {
             return Ok(Vec::new());
         }
         let keys: Vec<TicketKey> = locked.iter().map(|row| row.key).collect();
         // Read after the lock, in a statement of its own: a statement that waited for the lock would show these rows as
         // they were before the wait.
-        let mut known: HashMap<TicketKey, KnownTicket> = tickets::known(connection, &keys)
-            .await?
-            .into_iter()
-            .map(|known| (known.facts.key, known))
-            .collect();
+        let mut known: HashMap<TicketKey, KnownTicket> =
+            tickets::known_to(connection, &keys, caller_agent_id)
+                .await?
+                .into_iter()
+                .map(|known| (known.facts.key, known))
+                .collect();
         let changes = locked.into_iter().filter_map(|row| {
             let known = known.remove(&row.key)?;
             Some(Self::new(row, known))
@@ -172,9 +185,15 @@ impl TicketChange {
             facts_before: known.facts.clone(),
             facts: known.facts,
             settings: known.settings,
+            is_attended: known.is_attended,
             events: Vec::new(),
             messages: Vec::new(),
         }
+    }
+
+    /// Refuses an agent who calls and does not attend the ticket's bot.
+    pub fn require_attended(&self) -> Result<(), Error> {
+        callers::require_of_bot(self.is_attended)
     }
 
     /// Inserts a new ticket, and records that it was opened. The automation pauses.

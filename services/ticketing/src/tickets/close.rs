@@ -1,6 +1,8 @@
 //! People, bots and back ends close tickets, and open them again. When to close by inactivity is `firing`'s matter.
 
-use plazo_domain::{CloseSource, ClosingNote, Ended, TicketState, check_note};
+use plazo_domain::{
+    Automation, CloseSource, ClosingNote, Ended, TicketState, check_note, tags_added_by_close,
+};
 use plazo_proto::common::v1::Author;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
@@ -57,15 +59,20 @@ impl CloseOrder {
             Some(note) if rules.is_required && self.is_by_agent && is_empty(note) => {
                 Err(Error::invalid("note", "must have a category or a summary"))
             }
+            Some(_) if rules.categories.is_empty() => Ok(()),
             // Where a note is needed, so is its category.
+            Some(note) if note.category.is_empty() && rules.is_required && self.is_by_agent => {
+                Err(Error::invalid(
+                    "note.category",
+                    "must be set, to one of the bot's note_categories: the bot wants a note when an agent closes",
+                ))
+            }
             Some(note)
-                if (!note.category.is_empty() || (rules.is_required && self.is_by_agent))
-                    && !rules.categories.is_empty()
-                    && !rules.categories.contains(&note.category) =>
+                if !note.category.is_empty() && !rules.categories.contains(&note.category) =>
             {
                 Err(Error::invalid(
                     "note.category",
-                    "must be one of the bot's note_categories",
+                    "must be empty or one of the bot's note_categories",
                 ))
             }
             _ => Ok(()),
@@ -173,12 +180,12 @@ impl TicketChange {
     pub fn close(&mut self, closure: Closure, cycle: i32, tags: &[String], ended: Ended) {
         let author = closure.author;
         let facts = &mut self.facts;
-        let mut added_tags: Vec<String> = tags.to_vec();
-        added_tags.retain(|tag| !facts.tags.contains(tag));
+        let added_tags = tags_added_by_close(&facts.tags, tags);
         facts.before_close = Some(BeforeClose {
             state: facts.state,
             agent_id: facts.agent_id,
             added_tags: added_tags.clone(),
+            ended_pause: ended.pause,
         });
         facts.tags.extend(added_tags);
         facts.tags.sort_unstable();
@@ -213,20 +220,25 @@ impl TicketChange {
         self.record_reopened(author, false);
     }
 
-    /// The customer had answered before the close by inactivity: the ticket is again as it was, and the automation
-    /// pauses again.
+    /// The customer had answered before the close by inactivity: the ticket is again as it was, and the automation pauses
+    /// again, no shorter than it would have without the close.
     pub fn supersede_close(&mut self, author: Author) {
         self.facts.closure = None;
         self.facts.state = TicketState::Open;
+        let mut ended_pause = Automation::Running;
         if let Some(before) = self.facts.before_close.take() {
             self.facts.state = before.state;
             self.facts.agent_id = before.agent_id;
+            ended_pause = before.ended_pause;
             self.facts
                 .tags
                 .retain(|tag| !before.added_tags.contains(tag));
         }
         self.record_reopened(author, true);
-        self.pause_automation(author);
+        let (now, pause) = (self.now(), self.settings.automation_pause);
+        if self.clock().restore_pause(ended_pause, now, pause).is_any() {
+            self.record_paused(author);
+        }
     }
 
     fn record_reopened(&mut self, author: Author, supersedes_close: bool) {

@@ -22,8 +22,8 @@ use sqlx::PgConnection;
 use crate::error::Error;
 use crate::fitting::fitting;
 use crate::policy_proto::policy_to_proto;
-use crate::store::events;
 use crate::store::settings::{self, PolicyCache, PolicyKey};
+use crate::store::{events, tickets};
 use crate::tickets::explain::fold::Fold;
 use crate::tickets::read;
 
@@ -49,6 +49,8 @@ pub struct Story<'a> {
     pub policies: &'a HashMap<i64, Arc<InactivityPolicy>>,
     /// The ticket after the last of the events.
     pub ticket: &'a Ticket,
+    /// The last ticket that continues it.
+    pub continued_by: Option<i64>,
     /// The time.
     pub now: Timestamp,
 }
@@ -73,7 +75,8 @@ pub async fn explain_ticket(
         .into_iter()
         .map(|version| (key.tenant_id, version))
         .collect();
-    let policies = policies.policies(connection, &keys).await?;
+    let continued_by = tickets::continuation(&mut *connection, key).await?;
+    let policies = policies.policies(&mut *connection, &keys).await?;
     let policies = policies
         .into_iter()
         .map(|((_, version), policy)| (version, policy))
@@ -86,6 +89,7 @@ pub async fn explain_ticket(
         events: &events,
         policies: &policies,
         ticket: &ticket,
+        continued_by,
         now,
     });
     for policy in explained.policies.iter_mut().filter(|it| it.business_time) {
@@ -128,7 +132,8 @@ fn starts(event: &TicketEvent) -> &[CycleStart] {
     }
 }
 
-/// Explains what happened in a ticket. Names people by their numbers, and repeats nothing that anybody wrote.
+/// Explains what happened in a ticket. Names people by their numbers, and repeats nothing that anybody wrote but the
+/// reasons of holds, which are meant for who asks.
 pub fn explain(story: &Story<'_>) -> ExplainTicketResponse {
     let mut fold = Fold::new(story);
     for place in 0..story.events.len() {
@@ -157,13 +162,16 @@ pub fn explain(story: &Story<'_>) -> ExplainTicketResponse {
     let policies = last_that_fit(known.collect(), prost::Message::encoded_len);
     let closes = fold.closes.iter().map(|close| close.clone().explained());
     let closes = last_that_fit(closes.collect(), prost::Message::encoded_len);
+    let holds = last_that_fit(std::mem::take(&mut fold.holds), prost::Message::encoded_len);
     ExplainTicketResponse {
         text,
         ticket: Some(story.ticket.clone()),
-        truncated: is_cut || policies.1 || closes.1,
+        truncated: is_cut || policies.1 || closes.1 || holds.1,
         cycles,
         closes: closes.0,
         policies: policies.0,
+        holds: holds.0,
+        continued_by_ticket_id: story.continued_by.unwrap_or_default(),
     }
 }
 

@@ -5,6 +5,7 @@ use plazo_proto::ticketing::v1::OpenTicketRequest;
 use plazo_service::Actor;
 use sqlx::PgConnection;
 
+use crate::callers;
 use crate::error::Error;
 use crate::store::parties;
 use crate::store::settings::PolicyCache;
@@ -24,6 +25,11 @@ pub async fn open_ticket(
     let named = |id: i64| (id != 0).then_some(id);
     if !parties::bot_exists(&mut *connection, tenant_id, request.bot_id).await? {
         return Err(Error::invalid("bot_id", "names no bot"));
+    }
+    if let caller @ Some(_) = actor.agent_id() {
+        let presence =
+            parties::agent_presence(&mut *connection, tenant_id, caller, request.bot_id).await?;
+        callers::require_of_bot(presence != AgentPresence::Gone)?;
     }
     let queue_id = named(request.queue_id);
     if let Some(queue_id) = queue_id

@@ -118,8 +118,11 @@ impl Recording<'_> {
             kind: "ticket",
             id: ticket_id,
         })?;
+        change.require_attended()?;
         let kind = AuthorKind::try_from(new.author.kind).unwrap_or_default();
-        complete_author(self.connection, change, kind, &mut new.author).await?;
+        if self.actor.agent_id().is_none() {
+            complete_author(self.connection, change, kind, &mut new.author).await?;
+        }
         let is_chat = matches!(new.kind, MessageKind::Chat | MessageKind::Unspecified);
         if kind == AuthorKind::Customer && !is_chat {
             return Err(Error::invalid("kind", "must be CHAT for a customer"));
@@ -168,7 +171,9 @@ impl Recording<'_> {
         let wrote = change
             .clock()
             .agent_wrote(now, in_force, running.as_deref());
-        change.record_hold_ended(SYSTEM, HoldEnd::Expired, wrote.hold_ended, &[]);
+        if let Some(hold) = &wrote.hold_ended {
+            change.record_hold_ended(SYSTEM, HoldEnd::Expired, hold.due_at, &hold.started);
+        }
         change.record_message(new, customer_side(&wrote.started), &wrote.started);
         change.record_cleared(author, wrote.removed);
         change.pause_automation(author);
@@ -217,12 +222,15 @@ impl Recording<'_> {
         change.locked.last_customer_message_at = Some(now);
         let in_force = in_force.as_ref().map(PolicyInForce::as_rules);
         let wrote = change.clock().customer_wrote(now, in_force);
-        let (ender, cause) = match wrote.hold_ended {
-            // It was over already, and nobody had noticed.
-            Some(due_at) if due_at <= now => (SYSTEM, HoldEnd::Expired),
-            _ => (author, HoldEnd::CustomerWrote),
-        };
-        change.record_hold_ended(ender, cause, wrote.hold_ended, &[]);
+        if let Some(hold) = &wrote.hold_ended {
+            // It may have been over already, and nobody had noticed.
+            let (ender, cause) = if hold.due_at <= now {
+                (SYSTEM, HoldEnd::Expired)
+            } else {
+                (author, HoldEnd::CustomerWrote)
+            };
+            change.record_hold_ended(ender, cause, hold.due_at, &hold.started);
+        }
         change.record_message(new, customer_side(&wrote.started), &wrote.started);
         change.record_cleared(author, wrote.removed);
         Ok(ticket_id)
@@ -299,7 +307,8 @@ fn writer(actor: &Actor, said: Author) -> Result<Author, Error> {
     }
 }
 
-/// Fills in the id of an author whom the ticket knows, and refuses one who can't be its author.
+/// Fills in the id of an author of whom somebody else tells and whom the ticket knows, and refuses one who can't be its
+/// author.
 async fn complete_author(
     connection: &mut PgConnection,
     change: &TicketChange,

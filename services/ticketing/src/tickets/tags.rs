@@ -1,6 +1,6 @@
 //! Tags of many tickets at once.
 
-use plazo_domain::MAX_TAGS;
+use plazo_domain::{MAX_TAGS, may_carry};
 use plazo_proto::ticketing::v1::TagsChanged;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_service::Actor;
@@ -81,10 +81,11 @@ fn change_tags(tags: &mut Vec<String>, order: &TagOrder) -> Result<Option<TagsCh
         .collect();
     all.extend(added.iter().cloned());
     all.sort_unstable();
-    // A close may have left more than people may add; taking tags away is never refused.
-    if !added.is_empty() && all.len() > MAX_TAGS {
+    // A close may have left more than people may set.
+    if !may_carry(tags.len(), all.len()) {
         let reason = format!(
-            "must leave the ticket at most {MAX_TAGS} tags, would leave {}",
+            "must leave the ticket at most {} tags, would leave {}",
+            tags.len().max(MAX_TAGS),
             all.len()
         );
         return Err(Error::invalid("add_tags", reason));

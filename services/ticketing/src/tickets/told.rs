@@ -66,25 +66,25 @@ impl TicketChange {
         }
     }
 
-    /// Forgets a hold and records that it ended, if it did.
+    /// Forgets a hold and records that it ended, and the cycles that began with that.
     pub fn record_hold_ended(
         &mut self,
         author: Author,
         cause: HoldEnd,
-        due_at: Option<Timestamp>,
+        due_at: Timestamp,
         started: &[StartedCycle],
     ) {
-        if let Some(due_at) = due_at {
-            self.facts.hold = None;
-            self.record(author, hold_ended(cause, due_at, started));
-        }
+        self.facts.hold = None;
+        self.record(author, hold_ended(cause, due_at, started));
     }
 
     /// Records what a close or a transfer ended.
     pub fn record_ended(&mut self, author: Author, cause: HoldEnd, ended: Ended) {
-        self.record_hold_ended(author, cause, ended.hold_ended, &[]);
+        if let Some(due_at) = ended.hold_ended {
+            self.record_hold_ended(author, cause, due_at, &[]);
+        }
         self.record_cleared(author, ended.removed);
-        if ended.automation_resumed {
+        if ended.is_automation_resumed() {
             self.record(
                 author,
                 automation_resumed(AutomationResumeCause::Completed, None),
@@ -92,10 +92,12 @@ impl TicketChange {
         }
     }
 
-    /// Pauses the automation for as long as the bot says, and records it if it was running.
+    /// Pauses the automation for as long as the bot says, as part of another change. Records it when the pause begins or
+    /// lasts until the ticket is completed now. Where a later end is all that is new, the event of that other change tells
+    /// it: each message of an agent moves the end, and an event for each would double the stream.
     pub fn pause_automation(&mut self, author: Author) {
         let (now, pause) = (self.now(), self.settings.automation_pause);
-        if self.clock().pause_automation(now, pause) {
+        if self.clock().pause_automation(now, pause).is_of_kind() {
             self.record_paused(author);
         }
     }

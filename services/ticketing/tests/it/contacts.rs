@@ -40,7 +40,7 @@ fn look_up(channel: Channel, address: &str) -> LookUpContactRequest {
 #[tokio::test]
 async fn a_contact_is_created_read_and_looked_up() {
     let fixture = Fixture::start().await;
-    let mut agent = fixture.as_actor("agent/1", "tickets:attend", "");
+    let mut agent = fixture.as_actor("administrator/2", "tickets:attend", "");
     let contact = Contact {
         email: "ana@example.com".to_owned(),
         phone: "+5511987654321".to_owned(),
@@ -280,7 +280,7 @@ async fn a_repeated_request_gets_its_first_answer() {
 async fn contacts_need_the_permission_and_a_tenant() {
     let fixture = Fixture::start().await;
     let get = GetContactRequest { contact_id: 1 };
-    let mut editor = fixture.as_actor("agent/1", "helpdesk:edit", "*");
+    let mut editor = fixture.as_actor("administrator/2", "helpdesk:edit", "*");
     let answer = editor.contacts.get_contact(get).await;
     assert_eq!(
         refusal(answer),

@@ -227,6 +227,8 @@ impl Desk {
                  warning_settled_at = warning_settled_at - ago,
                  agent_anchor_at = agent_anchor_at - ago,
                  agent_due_at = agent_due_at - ago,
+                 changed_at = changed_at - ago,
+                 agent_changed_at = agent_changed_at - ago,
                  turn_since_at = turn_since_at - ago,
                  turn_last_at = turn_last_at - ago,
                  hold_until = hold_until - ago,

@@ -5,12 +5,13 @@ mod long;
 use plazo_proto::common::v1::{AuthorKind, TimeUnit};
 use plazo_proto::notification::v1::{ActiveMessageKind, ActiveMessageState};
 use plazo_proto::ticketing::v1::{
-    Alert, AlertSettings, AutoCloseSettings, CycleEnd, ExplainTicketRequest, ExplainTicketResponse,
-    ExplainedCycle, HoldTicketRequest, InactivityPolicy, MessageStateReport,
-    ReportMessageStatesRequest, ResumeTicketRequest, Stage, StageFate, TagTicketsRequest,
-    TicketState, TransferTicketRequest, WarningSettings,
+    Alert, AlertSettings, AutoCloseSettings, Bot, Calendar, CreateCalendarRequest, CycleEnd,
+    ExplainTicketRequest, ExplainTicketResponse, ExplainedCycle, HoldEnd, HoldTicketRequest,
+    InactivityPolicy, MessageStateReport, OpenInterval, ReportMessageStatesRequest,
+    ResumeTicketRequest, Stage, StageFate, TagTicketsRequest, TicketState, TransferTicketRequest,
+    UnlinkTicketRequest, UpdateBotRequest, WarningSettings, WeeklyInterval,
 };
-use prost_types::Timestamp;
+use prost_types::{FieldMask, Timestamp};
 use tonic::Code;
 
 use crate::desk::{Desk, eventually};
@@ -248,12 +249,31 @@ async fn a_hold_and_its_end() {
     tickets.hold_ticket(hold).await.expect("on hold");
     let told = explained(&desk, ticket_id).await;
     assert_eq!(told.cycles[0].end(), CycleEnd::Held);
-    assert_says(&told, "put on hold by administrator 1, at the latest until");
+    assert_says(
+        &told,
+        "put on hold by administrator 1 (\"asks the workshop\"), at the latest until",
+    );
+    let [only] = &told.holds[..] else {
+        panic!("{:?}", told.holds)
+    };
+    assert_eq!(
+        (only.hold.clone(), only.end(), only.end_time),
+        (
+            told.ticket.clone().expect("the ticket").hold,
+            HoldEnd::Unspecified,
+            None
+        )
+    );
     assert_says(
         &told,
         "the yellow alert went away: the ticket was put on hold",
     );
-    assert!(!told.text.contains("workshop"));
+    let hold = HoldTicketRequest {
+        ticket_id,
+        reason: "asks the customs".to_owned(),
+        ..Default::default()
+    };
+    tickets.hold_ticket(hold).await.expect("changed");
 
     let resume = ResumeTicketRequest {
         ticket_id,
@@ -261,7 +281,26 @@ async fn a_hold_and_its_end() {
     };
     tickets.resume_ticket(resume).await.expect("resumed");
     let told = until_fired(&desk, ticket_id, 2, Stage::FirstAlert).await;
+    assert_says(
+        &told,
+        "the hold was changed by administrator 1 (\"asks the customs\")",
+    );
     assert_says(&told, "the hold ended: administrator 1 resumed the ticket");
+    let holds: Vec<(&str, HoldEnd, bool)> = told
+        .holds
+        .iter()
+        .map(|it| {
+            let reason = &it.hold.as_ref().expect("a hold").reason;
+            (reason.as_str(), it.end(), it.end_time.is_some())
+        })
+        .collect();
+    assert_eq!(
+        holds,
+        [
+            ("asks the workshop", HoldEnd::Unspecified, false),
+            ("asks the customs", HoldEnd::Resumed, true)
+        ]
+    );
     assert_says(
         &told,
         "yellow alert: the customer has been silent for 1 s since the end of the hold of",
@@ -356,6 +395,79 @@ async fn a_superseded_close() {
         "the bot's automation pauses until the ticket is completed",
     );
     assert_eq!(told.ticket.expect("the ticket").state(), TicketState::Open);
+}
+
+#[tokio::test]
+async fn the_ticket_that_continues_it() {
+    let desk = brisk_desk().await;
+    let ticket_id = desk.open().await.ticket_id;
+    let told = explained(&desk, ticket_id).await;
+    assert_eq!(told.continued_by_ticket_id, 0);
+    let unlink = UnlinkTicketRequest {
+        ticket_id,
+        ..Default::default()
+    };
+    let answer = desk.people.tickets.clone().unlink_ticket(unlink).await;
+    answer.expect("unlinked");
+    let next_id = desk.writes(ticket_id, AuthorKind::Customer).await.ticket_id;
+    assert_ne!(next_id, ticket_id);
+    let told = explained(&desk, ticket_id).await;
+    assert_eq!(told.continued_by_ticket_id, next_id);
+    assert_says(&told, &format!("now ticket {next_id} continues this one"));
+    let told = explained(&desk, next_id).await;
+    assert_eq!(told.continued_by_ticket_id, 0);
+    let previous_id = told.ticket.as_ref().expect("the ticket").previous_ticket_id;
+    assert_eq!(previous_id, ticket_id);
+    assert_says(&told, &format!("it continues ticket {ticket_id}"));
+}
+
+#[tokio::test]
+async fn business_time_names_its_time_zone() {
+    let desk = Desk::start().await;
+    let mut settings = desk.people.settings.clone();
+    let always = (1..=7).map(|weekday| WeeklyInterval {
+        weekday,
+        open: Some(OpenInterval {
+            start_minute: 0,
+            end_minute: 1_440,
+        }),
+    });
+    let calendar = Calendar {
+        name: "Todo el día".to_owned(),
+        time_zone: "America/Bogota".to_owned(),
+        week: always.collect(),
+        ..Calendar::default()
+    };
+    let request = CreateCalendarRequest {
+        calendar: Some(calendar),
+        ..Default::default()
+    };
+    let calendar = settings.create_calendar(request).await.expect("created");
+    let bot = Bot {
+        bot_id: desk.bot_id,
+        calendar_id: calendar.into_inner().calendar.expect("set").calendar_id,
+        ..Bot::default()
+    };
+    let request = UpdateBotRequest {
+        bot: Some(bot),
+        update_mask: Some(FieldMask {
+            paths: vec!["calendar_id".to_owned()],
+        }),
+        ..Default::default()
+    };
+    settings.update_bot(request).await.expect("changed");
+    desk.set_policy(InactivityPolicy {
+        business_time: true,
+        ..brisk()
+    })
+    .await;
+    let ticket_id = desk.answered(1).await[0].ticket_id;
+    let told = explained(&desk, ticket_id).await;
+    assert_eq!(told.cycles[0].time_zone, "America/Bogota");
+    assert_says(
+        &told,
+        "yellow alert after 1 s of open time (America/Bogota) (at ",
+    );
 }
 
 #[tokio::test]

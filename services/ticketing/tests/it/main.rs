@@ -1,9 +1,11 @@
 //! The ticketing service as its callers see it: over sockets, on a database of its own for each test.
 
+mod busy;
 mod contacts;
 mod desk;
 mod explain;
 mod feed;
+mod fields;
 mod firing;
 mod histories;
 mod permissions;

@@ -136,8 +136,8 @@ fn update_bot(bot: Bot, paths: &[&str]) -> UpdateBotRequest {
 #[tokio::test]
 async fn reading_and_changing_need_their_permissions() {
     let fixture = Fixture::start().await;
-    let mut viewer = fixture.as_actor("agent/1", "helpdesk:view", "*");
-    let mut editor = fixture.as_actor("agent/1", "helpdesk:edit", "*");
+    let mut viewer = fixture.as_actor("administrator/2", "helpdesk:view", "*");
+    let mut editor = fixture.as_actor("administrator/2", "helpdesk:edit", "*");
     let denied = (Code::PermissionDenied, "PERMISSION_DENIED".to_owned());
     let bot = Some(Bot {
         name: "new".to_owned(),

@@ -21,6 +21,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use crate::fields::FieldCheck;
+
 /// The tenant of everyone whose tenant is not named.
 pub(crate) const TENANT: i64 = 7;
 
@@ -172,8 +174,8 @@ impl Interceptor for Signature {
     }
 }
 
-/// A connection whose calls are made by one actor.
-pub(crate) type SignedChannel = InterceptedService<Channel, Signature>;
+/// A connection whose calls are made by one actor, and whose refusals name fields of the requests.
+pub(crate) type SignedChannel = InterceptedService<FieldCheck, Signature>;
 
 /// One actor's clients.
 #[derive(Clone)]
@@ -195,7 +197,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     fn over(channel: &Channel, signature: &Signature) -> Self {
-        let channel = || InterceptedService::new(channel.clone(), signature.clone());
+        let channel = || InterceptedService::new(FieldCheck(channel.clone()), signature.clone());
         Self {
             settings: SettingsServiceClient::new(channel()),
             contacts: ContactServiceClient::new(channel()),

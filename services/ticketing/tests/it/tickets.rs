@@ -1,5 +1,6 @@
 //! The life of a ticket, from opening to closing and back.
 
+mod attending;
 mod automation;
 mod batches;
 mod calls;

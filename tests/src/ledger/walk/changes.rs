@@ -1,71 +1,14 @@
-//! Holds, tags, the automation's pause, and policies that are applied to running cycles.
+//! Tags, the automation's pause, and policies that are applied to running cycles.
 
 use plazo_proto::ticketing::v1::{
-    AutomationPaused, AutomationResumeCause, AutomationResumed, CycleKind, HoldEnd, HoldEnded,
-    PolicyApplied, TagsChanged, TicketHeld,
+    AutomationPaused, AutomationResumeCause, AutomationResumed, CycleKind, PolicyApplied,
+    TagsChanged,
 };
 
 use super::{Awaited, Pause, Walk};
-use crate::desk::Rules;
 use crate::truth::us_of;
 
 impl Walk<'_> {
-    pub(super) fn held(&mut self, event: &TicketHeld, at_us: i64) {
-        self.expect_open("put on hold");
-        self.cycles_end(at_us);
-        self.clear(true, true);
-        let hold = event.hold.clone().unwrap_or_default();
-        let until_us = us_of(hold.end_time.as_ref());
-        self.expect(until_us > at_us, || "a hold without a length".to_owned());
-        self.hold_until_us = Some(until_us);
-    }
-
-    pub(super) fn hold_ended(&mut self, ended: &HoldEnded, awaited: Option<Awaited>, at_us: i64) {
-        let (cause, due_us) = (ended.cause(), us_of(ended.due_time.as_ref()));
-        let hold_until_us = self.hold_until_us.take();
-        self.expect(hold_until_us == Some(due_us), || {
-            format!("a hold until {hold_until_us:?} ended that was due at {due_us}")
-        });
-        let restart_us = match cause {
-            HoldEnd::Resumed => Some(at_us),
-            HoldEnd::Expired => {
-                self.expect_on_time("the end of a hold", due_us, at_us);
-                Some(due_us)
-            }
-            HoldEnd::CustomerWrote => {
-                self.awaited.push_back(Awaited::CustomerMessage);
-                None
-            }
-            HoldEnd::Closed | HoldEnd::Transferred | HoldEnd::Unspecified => {
-                let is_awaited = awaited == Some(Awaited::HoldEnd(cause));
-                self.expect(is_awaited, || {
-                    format!("a hold ended by {cause:?} for nothing")
-                });
-                None
-            }
-        };
-        let Some(restart_us) = restart_us else {
-            self.started(&ended.cycles, Vec::new());
-            return;
-        };
-        self.turn = self.turn.restarted(restart_us);
-        let expected = self.turn.cycles();
-        if cause == HoldEnd::Expired && ended.cycles.is_empty() && !expected.is_empty() {
-            let agent_has_written = self.agent_has_written;
-            let mut policies = self.policies.values();
-            let is_due = |rules: &Rules| {
-                let mut kinds = expected.iter().map(|(kind, _)| *kind);
-                kinds.any(|kind| rules.counts(kind, agent_has_written))
-            };
-            if policies.all(is_due) {
-                // The agent's message that finds the hold over starts a cycle of its own.
-                self.awaited.push_back(Awaited::AgentMessage);
-            }
-            return;
-        }
-        self.started(&ended.cycles, expected);
-    }
-
     pub(super) fn tagged(&mut self, changed: &TagsChanged, at_us: i64) {
         self.expect(changed.tags.is_sorted(), || {
             "tags are not sorted".to_owned()
@@ -85,13 +28,31 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn paused(&mut self, paused: AutomationPaused) {
-        self.expect(self.pause == Pause::Running, || "paused twice".to_owned());
+    /// A pause begins, or lasts longer than before. After a superseded close it is no shorter than the one before that.
+    pub(super) fn paused(&mut self, paused: AutomationPaused, awaited: Option<Awaited>) {
         let automation = paused.automation.unwrap_or_default();
-        self.pause = match automation.resume_time {
+        let pause = match automation.resume_time {
             Some(resume_time) => Pause::Until(us_of(Some(&resume_time))),
             None => Pause::UntilCompleted,
         };
+        let before = std::mem::replace(&mut self.pause, pause);
+        let is_longer = match (before, pause) {
+            (Pause::Running, _) | (Pause::Until(_), Pause::UntilCompleted) => true,
+            (Pause::Until(before_us), Pause::Until(until_us)) => until_us > before_us,
+            (Pause::UntilCompleted, _) | (_, Pause::Running) => false,
+        };
+        self.expect(is_longer, || format!("{before:?} became {pause:?}"));
+        if awaited == Some(Awaited::Pause) {
+            let is_as_long = match (self.pause_before_close, pause) {
+                (Pause::Until(ended_us), Pause::Until(until_us)) => until_us >= ended_us,
+                (Pause::UntilCompleted, pause) => pause == Pause::UntilCompleted,
+                _ => true,
+            };
+            let ended = self.pause_before_close;
+            self.expect(is_as_long, || {
+                format!("the close ended {ended:?}, and its superseding gave {pause:?} back")
+            });
+        }
     }
 
     pub(super) fn resumed(

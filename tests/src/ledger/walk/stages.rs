@@ -40,7 +40,12 @@ impl Walk<'_> {
         self.expect(expected_us == Some(said_us), || {
             format!("{stage:?} was due at {said_us}, not {expected_us:?}")
         });
-        let due_us = said_us.max(cycle.changed_us);
+        // What was overdue before a change is late from its own instant.
+        let due_us = us_of(event.could_act_time.as_ref());
+        let is_right = due_us == said_us || due_us == said_us.max(cycle.changed_us);
+        self.expect(is_right, || {
+            format!("{stage:?}, due at {said_us}, says that it could act at {due_us}")
+        });
         self.expect_on_time(&format!("{stage:?}"), due_us, at_us);
         self.account.fired.push(Fired {
             ticket_id: self.ticket_id,

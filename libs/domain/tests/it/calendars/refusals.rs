@@ -67,8 +67,8 @@ fn time_zones_must_be_known_and_spelled_right() {
 #[test]
 fn intervals_must_lie_within_one_day() {
     use Weekday::Monday;
-    const START: &str = "calendar.week[0].start_minute";
-    const END: &str = "calendar.week[0].end_minute";
+    const START: &str = "calendar.week[0].open.start_minute";
+    const END: &str = "calendar.week[0].open.end_minute";
     const TWO: &str =
         "write an interval over midnight as two: one to 1440 and one from 0 of the next day";
     let order = |start, end| format!("must be above start_minute, {start}, is {end}; {TWO}");
@@ -115,9 +115,18 @@ fn intervals_of_a_day_may_touch_but_not_overlap() {
             weekly(Monday, 500, 540),
         ]),
         &[
-            ("calendar.week[2]", "must not overlap calendar.week[0]"),
-            ("calendar.week[3]", "must not overlap calendar.week[1]"),
-            ("calendar.week[4]", "must not overlap calendar.week[1]"),
+            (
+                "calendar.week[2].open",
+                "must not overlap calendar.week[0].open",
+            ),
+            (
+                "calendar.week[3].open",
+                "must not overlap calendar.week[1].open",
+            ),
+            (
+                "calendar.week[4].open",
+                "must not overlap calendar.week[1].open",
+            ),
         ],
     );
     let touching = vec![
@@ -210,12 +219,12 @@ fn everything_wrong_is_told_at_once() {
                 "must be the name of a time zone in the IANA database, as Europe/Berlin is",
             ),
             (
-                "calendar.week[1].end_minute",
+                "calendar.week[1].open.end_minute",
                 "must be above start_minute, 1080, is 120; write an interval over midnight as two: \
                  one to 1440 and one from 0 of the next day",
             ),
             (
-                "calendar.week[0].end_minute",
+                "calendar.week[0].open.end_minute",
                 "must be at most 1440, is 1500",
             ),
             (

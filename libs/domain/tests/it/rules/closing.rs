@@ -1,6 +1,6 @@
 //! Rules 7-11: the close, its warning, outages, ties, and lateness.
 
-use plazo_model::{Anchor, Report, State};
+use plazo_model::{Anchor, Pause, Report, State};
 
 use crate::tables::{TestDesk, close, desk, example, policy};
 
@@ -391,13 +391,83 @@ fn rule_10_the_ticket_is_again_as_it_was() {
         let is_superseded = story.contains("written");
         desk.ends(why, story, state);
         let pauses = if is_superseded || state == State::Waiting {
-            "paused 0, resumed 30, paused 31"
+            "paused 0 to 3600, resumed 30, paused 31 to 3631"
         } else {
-            "paused 0, resumed 30"
+            "paused 0 to 3600, resumed 30"
         };
         if !story.contains("transfer") {
             desk.shows_automation(why, story, pauses);
         }
+    }
+}
+
+#[test]
+fn rule_10_the_pause_that_the_close_ended_goes_on() {
+    let mut desk = example();
+    desk.settings.automation_pause = Pause::ForSeconds(40);
+    for (why, story, follows) in [
+        (
+            "the bot's is longer",
+            "agent 0, customer 31 written 29",
+            "paused 0 to 40, resumed 30, paused 31 to 71, resumed 71",
+        ),
+        (
+            "the one before was longer",
+            "agent 0, pause 5 100, customer 31 written 29",
+            "paused 0 to 40, paused 5 to 105, resumed 30, paused 31 to 105, resumed 105",
+        ),
+        (
+            "until completed",
+            "agent 0, pause-until-completed 5, customer 31 written 29, close 90",
+            "paused 0 to 40, paused 5, resumed 30, paused 31, resumed 90",
+        ),
+        (
+            "it would be over by now",
+            "agent 0, resume-automation 1, pause 5 26, customer 32 written 29",
+            "paused 0 to 40, resumed 1, paused 5 to 31, resumed 30, paused 32 to 72, resumed 72",
+        ),
+        (
+            "there was none",
+            "agent 0, resume-automation 1, customer 31 written 29",
+            "paused 0 to 40, resumed 1, paused 31 to 71, resumed 71",
+        ),
+        (
+            "the close stands: so does the end of its pause",
+            "agent 0, pause-until-completed 5, customer 31",
+            "paused 0 to 40, paused 5, resumed 30, paused 31 to 71, resumed 71",
+        ),
+    ] {
+        desk.shows_automation(why, story, follows);
+    }
+}
+
+#[test]
+fn rule_10_who_opened_it_first_decides() {
+    let stands = "yellow 10, red 20, warning 25, closed 30";
+    for (why, story) in [
+        (
+            "the reopen button",
+            "agent 0, reopen 31, customer 32 written 29",
+        ),
+        (
+            "an agent's message",
+            "agent 0, agent 31, customer 32 written 29",
+        ),
+        (
+            "an assignment",
+            "agent 0, assign 31, customer 32 written 29",
+        ),
+        (
+            "an action block",
+            "agent 0, set-open 31, customer 32 written 29",
+        ),
+        (
+            "another reply",
+            "agent 0, customer 31 written 30.5, customer 32 written 29",
+        ),
+    ] {
+        example().shows(why, story, stands);
+        example().ends(why, story, State::Open);
     }
 }
 

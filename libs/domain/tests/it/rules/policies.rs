@@ -288,3 +288,56 @@ fn rule_15_what_fired_tells_when_it_was_due() {
             .shows_firings(why, story, follows);
     }
 }
+
+#[test]
+fn rule_12_what_a_change_made_due_is_late_from_then_on() {
+    let excluding = policy(|policy| close(policy).exclude_tags = vec![1]);
+    let agents = policy(|policy| policy.agent_alerts = Some((5, 9)));
+    for (why, bot, story, follows) in [
+        (
+            "shorter settings",
+            doubled(),
+            "agent 0, settings 15 0 applied, customer 16",
+            "First of 1 v2 due 10 since 15 at 15",
+        ),
+        (
+            "what comes after that is due when it is due",
+            doubled(),
+            "agent 0, settings 15 0 applied, customer 21",
+            "First of 1 v2 due 10 since 15 at 15, Second of 1 v2 due 20 at 20",
+        ),
+        (
+            "nobody looked for a while after it",
+            doubled(),
+            "agent 0, settings 15 0 applied, down 14 19, customer 20",
+            "First of 1 v2 due 10 since 15 at 19",
+        ),
+        (
+            "overdue before it: late from its own instant",
+            short(),
+            "agent 0, settings 8 0 applied, down 2 15, customer 16",
+            "First of 1 v2 due 10 at 15",
+        ),
+        (
+            "something was overdue before it",
+            doubled(),
+            "agent 0, settings 32 0 applied, down 15 33, customer 34",
+            "Second of 1 v2 due 20 at 33, Warning of 1 v2 due 25 at 33",
+        ),
+        (
+            "a cycle that began with it",
+            example_policy(),
+            "agent 0, customer 1, settings 9 1 applied, transfer 11",
+            "First of 2 v2 due 6 since 9 at 9, Second of 2 v2 due 10 at 10",
+        ),
+        (
+            "a tag that was removed",
+            excluding,
+            "agent 0, tag 1, untag 27, customer 28",
+            "First of 1 v1 due 10 at 10, Second of 1 v1 due 20 at 20, Warning of 1 v1 due 25 since 27 at 27",
+        ),
+    ] {
+        let others = [example_policy(), agents.clone()];
+        desk(bot).with(others).shows_firings(why, story, follows);
+    }
+}

@@ -64,30 +64,34 @@ fn pauses(pause: Pause) -> TestDesk {
 #[test]
 fn the_automation_pauses_while_people_are_in_charge() {
     for (why, story, follows) in [
-        ("opening", "", "paused 0, resumed 60"),
+        ("opening", "", "paused 0 to 60, resumed 60"),
         (
             "the customer does not extend it",
             "customer 10",
-            "paused 0, resumed 60",
+            "paused 0 to 60, resumed 60",
         ),
         (
             "an agent's message does",
             "agent 10, customer 11",
-            "paused 0, resumed 70",
+            "paused 0 to 60, resumed 70",
         ),
-        ("assigning does", "assign 20", "paused 0, resumed 80"),
-        ("set open does", "set-open 20", "paused 0, resumed 80"),
-        ("a transfer does not", "transfer 20", "paused 0, resumed 60"),
-        ("nor a hold", "hold 20", "paused 0, resumed 60"),
+        ("assigning does", "assign 20", "paused 0 to 60, resumed 80"),
+        ("set open does", "set-open 20", "paused 0 to 60, resumed 80"),
+        (
+            "a transfer does not",
+            "transfer 20",
+            "paused 0 to 60, resumed 60",
+        ),
+        ("nor a hold", "hold 20", "paused 0 to 60, resumed 60"),
         (
             "reopened",
             "close 20, reopen 30",
-            "paused 0, resumed 20, paused 30, resumed 90",
+            "paused 0 to 60, resumed 20, paused 30 to 90, resumed 90",
         ),
         (
             "reopened by the customer",
             "close 20, customer 30",
-            "paused 0, resumed 20, paused 30, resumed 90",
+            "paused 0 to 60, resumed 20, paused 30 to 90, resumed 90",
         ),
     ] {
         pauses(Pause::ForSeconds(60)).shows_automation(why, story, follows);
@@ -97,28 +101,37 @@ fn the_automation_pauses_while_people_are_in_charge() {
 #[test]
 fn the_automation_resumes() {
     for (why, story, follows) in [
-        ("completed", "close 20", "paused 0, resumed 20"),
-        ("late", "down 50 80", "paused 0, resumed 80"),
+        ("completed", "close 20", "paused 0 to 60, resumed 20"),
+        ("late", "down 50 80", "paused 0 to 60, resumed 80"),
         (
             "extended, twice",
             "pause 10 100, pause 11 100",
-            "paused 0, resumed 111",
+            "paused 0 to 60, paused 10 to 110, paused 11 to 111, resumed 111",
         ),
-        ("never shortened", "pause 10 5", "paused 0, resumed 60"),
+        (
+            "never shortened",
+            "pause 10 5",
+            "paused 0 to 60, resumed 60",
+        ),
         (
             "resumed early, twice",
             "resume-automation 10, resume-automation 11",
-            "paused 0, resumed 10",
+            "paused 0 to 60, resumed 10",
         ),
         (
             "paused again after that",
             "resume-automation 10, pause 20 5",
-            "paused 0, resumed 10, paused 20, resumed 25",
+            "paused 0 to 60, resumed 10, paused 20 to 25, resumed 25",
         ),
         (
             "a pause that was made to last until the ticket is completed",
             "pause-until-completed 5, unlink 150",
-            "paused 0, resumed 150",
+            "paused 0 to 60, paused 5, resumed 150",
+        ),
+        (
+            "longer by somebody and then by a message",
+            "pause 10 100, agent 55, customer 56",
+            "paused 0 to 60, paused 10 to 110, resumed 115",
         ),
     ] {
         pauses(Pause::ForSeconds(60)).shows_automation(why, story, follows);
@@ -129,6 +142,11 @@ fn the_automation_resumes() {
             "completed by inactivity",
             "agent 0, pause 5 1",
             "paused 0, resumed 30",
+        ),
+        (
+            "a message makes a pause with an end last until then",
+            "resume-automation 5, pause 6 10, agent 8, agent 9, close 20",
+            "paused 0, resumed 5, paused 6 to 16, paused 8, resumed 20",
         ),
     ] {
         pauses(Pause::UntilCompleted).shows_automation(why, story, follows);

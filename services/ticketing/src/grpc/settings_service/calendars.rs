@@ -2,11 +2,11 @@
 
 use futures::FutureExt as _;
 use plazo_proto::ticketing::v1 as proto;
+use plazo_service::RequestKey;
 use prost::Message as _;
 use tonic::{Request, Status};
 
 use super::{SettingsService, requests};
-use crate::changes::RequestKey;
 use crate::grpc::caller::actor_of_tenant;
 use crate::grpc::pages::Page;
 use crate::settings::calendars;
@@ -24,7 +24,7 @@ impl SettingsService {
         calendars::check_may_change(&actor)?;
         let request = request.into_inner();
         let new = requests::new_calendar(&request)?;
-        let key = RequestKey::new(&actor, "CreateCalendar", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "CreateCalendar", &request, |it| &mut it.request_id)?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, new) = (actor.clone(), new.clone());
             async move {
@@ -83,7 +83,7 @@ impl SettingsService {
         calendars::check_may_change(&actor)?;
         let request = request.into_inner();
         let new = requests::calendar_change(&request)?;
-        let key = RequestKey::new(&actor, "UpdateCalendar", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "UpdateCalendar", &request, |it| &mut it.request_id)?;
         let calendar = request.calendar.unwrap_or_default();
         let (calendar_id, etag) = (calendar.calendar_id, calendar.etag);
         let apply = request.apply_to_open_tickets;

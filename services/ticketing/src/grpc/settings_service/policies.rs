@@ -2,10 +2,10 @@
 
 use futures::FutureExt as _;
 use plazo_proto::ticketing::v1 as proto;
+use plazo_service::RequestKey;
 use tonic::{Request, Status};
 
 use super::{SettingsService, answers, requests};
-use crate::changes::RequestKey;
 use crate::grpc::caller::actor_of_tenant;
 use crate::settings::{check_reach, policies, preview};
 
@@ -33,7 +33,9 @@ impl SettingsService {
         let request = request.into_inner();
         let replacement = requests::policy_replacement(&request)?;
         check_reach(&actor, request.bot_id)?;
-        let key = RequestKey::new(&actor, "SetInactivityPolicy", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "SetInactivityPolicy", &request, |it| {
+            &mut it.request_id
+        })?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, replacement) = (actor.clone(), replacement.clone());
             async move {
@@ -57,7 +59,9 @@ impl SettingsService {
         let request = request.into_inner();
         requests::policy_removal(&request)?;
         check_reach(&actor, request.bot_id)?;
-        let key = RequestKey::new(&actor, "RemoveQueuePolicy", &request.request_id, &request)?;
+        let key = RequestKey::new(&actor, "RemoveQueuePolicy", &request, |it| {
+            &mut it.request_id
+        })?;
         let answer = self.changes.run(key, move |connection| {
             let (actor, request) = (actor.clone(), request.clone());
             async move {

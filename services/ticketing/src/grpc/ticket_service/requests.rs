@@ -211,7 +211,7 @@ pub(super) fn pause_order(
             None
         }
         None => {
-            checks.refuse("length", "pause_for or until_completed must be set");
+            checks.refuse("pause_for", "must be set, or until_completed");
             None
         }
     };

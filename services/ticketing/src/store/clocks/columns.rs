@@ -17,6 +17,7 @@ pub(in crate::store) struct StoredCycle {
     pub(in crate::store) is_excluded: bool,
     pub(in crate::store) warning_accepted_at: Option<SqlTimestamp>,
     pub(in crate::store) warning_settled_at: Option<SqlTimestamp>,
+    pub(in crate::store) changed_at: Option<SqlTimestamp>,
     pub(in crate::store) due_at: Option<SqlTimestamp>,
 }
 
@@ -36,6 +37,7 @@ impl StoredCycle {
             is_excluded: self.is_excluded,
             warning_accepted_at: self.warning_accepted_at.map(SqlTimestamp::to_jiff),
             warning_settled_at: self.warning_settled_at.map(SqlTimestamp::to_jiff),
+            changed_at: self.changed_at.map(SqlTimestamp::to_jiff),
             due_at: self.due_at.map(SqlTimestamp::to_jiff),
         }))
     }
@@ -97,6 +99,7 @@ pub(super) struct CycleColumns {
     pub(super) excluded: Vec<bool>,
     pub(super) accepted: Vec<Option<SqlTimestamp>>,
     pub(super) settled: Vec<Option<SqlTimestamp>>,
+    pub(super) changed: Vec<Option<SqlTimestamp>>,
     pub(super) due: Vec<Option<SqlTimestamp>>,
 }
 
@@ -117,6 +120,7 @@ impl CycleColumns {
         self.accepted
             .push(instant(|cycle| cycle.warning_accepted_at));
         self.settled.push(instant(|cycle| cycle.warning_settled_at));
+        self.changed.push(instant(|cycle| cycle.changed_at));
         self.due.push(instant(|cycle| cycle.due_at));
     }
 }

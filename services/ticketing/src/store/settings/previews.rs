@@ -29,9 +29,10 @@ pub async fn open(
         r#"SELECT tickets.tags AS "tags!", clocks.generation AS "generation!", clocks.next_due_at,
                clocks.last_cycle AS "last_cycle!", clocks.cycle, clocks.cycle_kind, clocks.anchor_at,
                clocks.policy_version, clocks.stages_done AS "stages_done!", clocks.is_excluded AS "is_excluded!",
-               clocks.warning_accepted_at, clocks.warning_settled_at, clocks.cycle_due_at, clocks.alert AS "alert!",
+               clocks.warning_accepted_at, clocks.warning_settled_at, clocks.changed_at, clocks.cycle_due_at,
+               clocks.alert AS "alert!",
                clocks.agent_cycle, clocks.agent_anchor_at, clocks.agent_policy_version,
-               clocks.agent_stages_done AS "agent_stages_done!", clocks.agent_due_at,
+               clocks.agent_stages_done AS "agent_stages_done!", clocks.agent_changed_at, clocks.agent_due_at,
                clocks.agent_alert AS "agent_alert!", clocks.turn AS "turn!", clocks.turn_since_at, clocks.turn_last_at,
                clocks.agent_has_written AS "agent_has_written!", clocks.hold_until,
                clocks.automation AS "automation!", clocks.automation_until, clock_timestamp() AS "now!"

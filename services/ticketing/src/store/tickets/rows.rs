@@ -1,7 +1,9 @@
 //! A ticket between the rows of the database and what the use cases know of it.
 
 use jiff_sqlx::Timestamp as SqlTimestamp;
-use plazo_domain::{AutomationPause, CloseSource, ClosingNote, TicketState, TimeUnit, TimeValue};
+use plazo_domain::{
+    Automation, AutomationPause, CloseSource, ClosingNote, TicketState, TimeUnit, TimeValue,
+};
 use plazo_proto::common::v1::Author;
 
 use super::{BeforeClose, BotSettings, ClockView, Closure, HoldFacts, KnownTicket, TicketFacts};
@@ -9,6 +11,7 @@ use crate::error::Error;
 use crate::store::clocks::{TicketKey, clock_of_row};
 
 /// A row of `queries/ticket_facts.sql`.
+#[expect(clippy::struct_excessive_bools, reason = "columns, each its own")]
 pub(super) struct FactsRow {
     pub(super) tenant_id: i64,
     pub(super) ticket_id: i64,
@@ -33,6 +36,8 @@ pub(super) struct FactsRow {
     pub(super) state_before_close: Option<i16>,
     pub(super) agent_before_close: Option<i64>,
     pub(super) tags_of_close: Option<Vec<String>>,
+    pub(super) automation_before_close: Option<i16>,
+    pub(super) automation_until_before_close: Option<SqlTimestamp>,
     pub(super) hold_reason: Option<String>,
     pub(super) held_at: Option<SqlTimestamp>,
     pub(super) hold_author_kind: Option<i16>,
@@ -61,12 +66,14 @@ pub(super) struct FactsRow {
     pub(super) is_excluded: bool,
     pub(super) warning_accepted_at: Option<SqlTimestamp>,
     pub(super) warning_settled_at: Option<SqlTimestamp>,
+    pub(super) changed_at: Option<SqlTimestamp>,
     pub(super) cycle_due_at: Option<SqlTimestamp>,
     pub(super) alert: i16,
     pub(super) agent_cycle: Option<i32>,
     pub(super) agent_anchor_at: Option<SqlTimestamp>,
     pub(super) agent_policy_version: Option<i64>,
     pub(super) agent_stages_done: i16,
+    pub(super) agent_changed_at: Option<SqlTimestamp>,
     pub(super) agent_due_at: Option<SqlTimestamp>,
     pub(super) agent_alert: i16,
     pub(super) turn: i16,
@@ -77,6 +84,7 @@ pub(super) struct FactsRow {
     pub(super) automation: i16,
     pub(super) automation_until: Option<SqlTimestamp>,
     pub(super) last_customer_message_at: Option<SqlTimestamp>,
+    pub(super) is_attended: bool,
     pub(super) now: SqlTimestamp,
 }
 
@@ -113,7 +121,15 @@ impl FactsRow {
         let Some(state) = self.state_before_close else {
             return Ok(None);
         };
+        let pause_until = self
+            .automation_until_before_close
+            .map(SqlTimestamp::to_jiff);
+        let ended_pause = self
+            .automation_before_close
+            .and_then(|code| Automation::from_parts(code, pause_until))
+            .ok_or(Error::OutOfRange("automation_before_close"))?;
         Ok(Some(BeforeClose {
+            ended_pause,
             state: TicketState::from_code(state).ok_or(Error::OutOfRange("state_before_close"))?,
             agent_id: self.agent_before_close,
             added_tags: self.tags_of_close.clone().unwrap_or_default(),
@@ -180,6 +196,7 @@ impl FactsRow {
         let hold = self.hold();
         let settings = self.settings()?;
         let clock = self.clock()?;
+        let is_attended = self.is_attended;
         let facts = TicketFacts {
             key: TicketKey {
                 tenant_id: self.tenant_id,
@@ -204,6 +221,7 @@ impl FactsRow {
             facts,
             settings,
             clock,
+            is_attended,
         })
     }
 }

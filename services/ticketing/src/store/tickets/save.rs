@@ -44,6 +44,12 @@ pub async fn save(connection: &mut PgConnection, tickets: &[&TicketFacts]) -> Re
     let routes: Vec<_> = closure_column(tickets, |closure| closure.exit_route.clone());
     let states_before: Vec<_> = before_column(tickets, |before| before.state.code());
     let tags_of_close: Vec<_> = before_column(tickets, |it| it.added_tags.join(TAG_SEPARATOR));
+    let pauses: Vec<_> = before_column(tickets, |before| before.ended_pause.code());
+    let pause_ends: Vec<Option<SqlTimestamp>> = tickets
+        .iter()
+        .map(|ticket| ticket.before_close.as_ref()?.ended_pause.resumes_at())
+        .map(|at| at.map(jiff_sqlx::ToSqlx::to_sqlx))
+        .collect();
     let reasons: Vec<_> = hold_column(tickets, |hold| hold.reason.clone());
     let hold_kinds: Vec<_> = hold_column(tickets, |hold| author_code(&hold.author));
     let hold_ids: Vec<_> = hold_column(tickets, |hold| hold.author.id);
@@ -71,7 +77,9 @@ pub async fn save(connection: &mut PgConnection, tickets: &[&TicketFacts]) -> Re
         &reasons as &[Option<String>],
         &instants(|ticket| Some(ticket.hold.as_ref()?.started_at)) as &[Option<SqlTimestamp>],
         &hold_kinds as &[Option<i16>],
-        &hold_ids as &[Option<i64>]
+        &hold_ids as &[Option<i64>],
+        &pauses as &[Option<i16>],
+        &pause_ends as &[Option<SqlTimestamp>]
     )
     .execute(connection)
     .await?;

@@ -17,6 +17,8 @@ const MAX_TEXT_BYTES: usize = 8_192;
 pub(super) struct Fired {
     pub(super) stage: Stage,
     pub(super) due_at: Timestamp,
+    /// When it could first act: `due_at`, or when a change made it due later.
+    pub(super) could_act_at: Timestamp,
     pub(super) at: Timestamp,
 }
 
@@ -26,7 +28,8 @@ pub(super) struct TracedStage {
     pub(super) stage: Stage,
     pub(super) due_at: Timestamp,
     pub(super) fate: StageFate,
-    fired_at: Option<Timestamp>,
+    /// For one that took effect: when it could first act, and when it did.
+    acted: Option<(Timestamp, Timestamp)>,
 }
 
 /// A cycle, from its start to its end.
@@ -159,7 +162,7 @@ impl TracedCycle {
                 stage: fired.stage,
                 due_at: fired.due_at,
                 fate: StageFate::Fired,
-                fired_at: Some(fired.at),
+                acted: Some((fired.could_act_at, fired.at)),
             })
             .collect();
         let configured = policy.map(|policy| (policy, self.configured(policy)));
@@ -174,7 +177,7 @@ impl TracedCycle {
                         stage: it.0,
                         due_at,
                         fate: self.fate(it.0, due_at, until),
-                        fired_at: None,
+                        acted: None,
                     }
                 })
                 .collect();
@@ -260,11 +263,7 @@ impl TracedCycle {
             return Some(format!("{what} {at}"));
         }
         let gap = words::length(policy.warning_gap_ms().unwrap_or_default());
-        let open_time = if policy.calendar.is_some() {
-            " of open time"
-        } else {
-            ""
-        };
+        let open_time = words::of_open_time(policy.calendar.as_ref());
         Some(format!(
             "{what} {at}, {} after it was due, and {gap}{open_time} must lie between it and the close",
             words::length(late_ms)
@@ -278,8 +277,8 @@ impl TracedCycle {
         now: Timestamp,
     ) -> ExplainedCycle {
         let stages = self.stages(policy, now).into_iter().map(|traced| {
-            let lateness = traced.fired_at.map(|at| {
-                let micros = (at.as_microsecond() - traced.due_at.as_microsecond()).max(0);
+            let lateness = traced.acted.map(|(could_act_at, at)| {
+                let micros = (at.as_microsecond() - could_act_at.as_microsecond()).max(0);
                 prost_types::Duration {
                     seconds: micros / 1_000_000,
                     nanos: i32::try_from(micros % 1_000_000 * 1_000).unwrap_or_default(),
@@ -289,7 +288,7 @@ impl TracedCycle {
                 stage: traced.stage.code().into(),
                 due_time: Some(to_proto(traced.due_at)),
                 fate: traced.fate.into(),
-                fire_time: traced.fired_at.map(to_proto),
+                fire_time: traced.acted.map(|(_, at)| to_proto(at)),
                 lateness,
             }
         });
@@ -305,6 +304,10 @@ impl TracedCycle {
             warning_accept_time: self.accepted_at.map(to_proto),
             warning_settle_time: self.settled_at.map(to_proto),
             text: self.text.clone(),
+            time_zone: policy
+                .and_then(|policy| policy.calendar.as_ref())
+                .map(|calendar| calendar.spec().time_zone.clone())
+                .unwrap_or_default(),
         }
     }
 

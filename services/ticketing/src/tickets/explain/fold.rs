@@ -7,14 +7,14 @@ use plazo_domain::{Alert, Cycle, CycleKind, InactivityPolicy, Stage, StageSet};
 use plazo_proto::common::v1::AuthorKind;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
-    CycleEnd, CycleStart, HoldEnded, InactivityCycle, MessageKind, MessageRecorded, PolicyApplied,
-    StageFired, TicketEvent,
+    Automation, CycleEnd, CycleStart, ExplainedHold, HoldEnded, InactivityCycle, MessageKind,
+    MessageRecorded, PolicyApplied, StageFired, TicketEvent,
 };
 
 use super::closes::TracedClose;
 use super::cycles::{Fired, TracedCycle};
 use super::{Story, words};
-use crate::instants::from_proto;
+use crate::instants::{from_proto, to_proto};
 
 /// The words of the whole story end with so many bytes; the oldest go first.
 const MAX_TEXT_BYTES: usize = 512 * 1024;
@@ -24,6 +24,7 @@ pub(super) struct Fold<'a> {
     pub(super) story: &'a Story<'a>,
     pub(super) cycles: Vec<TracedCycle>,
     pub(super) closes: Vec<TracedClose>,
+    pub(super) holds: Vec<ExplainedHold>,
     /// Where in `cycles` the running one about the customer is.
     pub(super) running: Option<usize>,
     /// Where in `cycles` the running one of the agent's side is.
@@ -34,6 +35,8 @@ pub(super) struct Fold<'a> {
     pub(super) alert: Alert,
     /// What last happened that removes alerts.
     pub(super) cause: &'static str,
+    /// Until when the bot's automation is paused, as far as events tell; None while it runs, or before any told.
+    pub(super) pause: Option<Automation>,
     /// What happened at the instants that cycles may count from.
     origins: HashMap<Timestamp, &'static str>,
     lines: Vec<String>,
@@ -47,12 +50,14 @@ impl<'a> Fold<'a> {
             story,
             cycles: Vec::new(),
             closes: Vec::new(),
+            holds: Vec::new(),
             running: None,
             agents_side: None,
             tags: first_tags(story),
             is_on_hold: false,
             alert: Alert::None,
             cause: "",
+            pause: None,
             origins: HashMap::new(),
             lines: Vec::new(),
             is_cut: false,
@@ -193,6 +198,7 @@ impl<'a> Fold<'a> {
                 && policy.is_some_and(|policy| policy.excludes(&self.tags)),
             warning_accepted_at: None,
             warning_settled_at: None,
+            changed_at: None,
             due_at: None,
         };
         let by_kind = match kind {
@@ -331,12 +337,14 @@ impl<'a> Fold<'a> {
         };
         let alert = i16::try_from(told.alert).ok().and_then(Alert::from_code);
         let is_agents_side = told.kind == i32::from(CycleKind::AgentSilent.code());
+        let could_act_at = told.could_act_time.as_ref().and_then(from_proto);
+        let could_act_at = could_act_at.unwrap_or(due_at);
         let showed = self.alert;
         if !is_agents_side {
             self.alert = alert.unwrap_or(self.alert);
         }
         let Some(index) = self.find(told.cycle) else {
-            let (name, late) = (words::stage(stage), words::lateness(due_at, at));
+            let (name, late) = (words::stage(stage), words::lateness(could_act_at, at));
             let due = words::instant(due_at);
             let statement = format!("{name} of cycle {}, due at {due} ({late})", told.cycle);
             self.say(at, &[], &statement);
@@ -352,7 +360,12 @@ impl<'a> Fold<'a> {
         *place = Some(index);
         self.cycles[index].cycle.policy_version = told.policy_version;
         self.cycles[index].cycle.done.insert(stage);
-        let fired = Fired { stage, due_at, at };
+        let fired = Fired {
+            stage,
+            due_at,
+            could_act_at,
+            at,
+        };
         self.cycles[index].fired.push(fired);
         // A close is told with the reason, in the event after this one.
         if stage != Stage::Close {
@@ -363,6 +376,10 @@ impl<'a> Fold<'a> {
 
     fn hold_ended(&mut self, at: Timestamp, by: &str, ended: &HoldEnded) {
         self.is_on_hold = false;
+        if let Some(hold) = self.holds.last_mut() {
+            hold.end = ended.cause;
+            hold.end_time = Some(to_proto(at));
+        }
         let due_at = ended.due_time.as_ref().and_then(from_proto);
         let statement = super::other::hold_end(at, by, ended.cause(), due_at);
         self.say(at, &[], &statement);
@@ -400,6 +417,12 @@ impl<'a> Fold<'a> {
             }
         }
         self.begin(at, &applied.cycles);
+        for start in &applied.cycles {
+            if let Some(index) = self.find(start.cycle) {
+                let why = "the settings with which its cycle began were applied only at";
+                self.cycles[index].kept_until = Some((at, why));
+            }
+        }
     }
 }
 

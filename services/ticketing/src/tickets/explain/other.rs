@@ -8,7 +8,7 @@ use plazo_proto::notification::v1::{ActiveMessage, ActiveMessageKind, ActiveMess
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
     ActiveMessageReported, AlertCleared, Automation, AutomationResumeCause, AutomationResumed,
-    AutomationState, CycleEnd, HoldEnd, TagsChanged, TicketHeld, TicketOpened,
+    AutomationState, CycleEnd, ExplainedHold, HoldEnd, TagsChanged, TicketHeld, TicketOpened,
 };
 
 use super::fold::Fold;
@@ -57,9 +57,15 @@ impl Fold<'_> {
                 self.say(at, &[], &format!("set open by an action block ({by})"));
             }
             Payload::AutomationPaused(paused) => {
-                self.say(at, &[], &paused_until(paused.automation.as_ref()));
+                let is_extended = self.pause.is_some();
+                self.pause = paused.automation;
+                let text = paused_until(by, is_extended, paused.automation.as_ref());
+                self.say(at, &[], &text);
             }
-            Payload::AutomationResumed(resumed) => self.say(at, &[], &resumption(at, by, resumed)),
+            Payload::AutomationResumed(resumed) => {
+                let was_paused = self.pause.take();
+                self.say(at, &[], &resumption(at, by, was_paused, resumed));
+            }
             Payload::ActiveMessageRequested(requested) => {
                 let kind = requested.message.as_ref().map(ActiveMessage::kind);
                 // The warning is told with its stage.
@@ -93,18 +99,23 @@ impl Fold<'_> {
         self.say(at, &[], &text);
     }
 
-    fn held(&mut self, at: Timestamp, by: &str, held: &TicketHeld) {
-        let until = held.hold.as_ref().and_then(|hold| hold.end_time.as_ref());
-        let until = until.and_then(from_proto).map(words::instant);
-        let until = until.map_or(String::new(), |until| {
+    fn held(&mut self, at: Timestamp, by: &str, event: &TicketHeld) {
+        let hold = event.hold.clone().unwrap_or_default();
+        let until = hold.end_time.as_ref().and_then(from_proto);
+        let until = until.map(words::instant).map_or(String::new(), |until| {
             format!(", at the latest until {until}")
         });
+        let reason = &hold.reason;
         let text = if self.is_on_hold {
-            format!("the hold was changed by {by}{until}")
+            format!("the hold was changed by {by} (\"{reason}\"){until}")
         } else {
-            format!("put on hold by {by}{until}: the inactivity clocks stop")
+            format!("put on hold by {by} (\"{reason}\"){until}: the inactivity clocks stop")
         };
         self.is_on_hold = true;
+        self.holds.push(ExplainedHold {
+            hold: Some(hold),
+            ..ExplainedHold::default()
+        });
         self.cause = "the ticket was put on hold";
         self.say(at, &[], &text);
         self.end_all(CycleEnd::Held, at, "the ticket was put on hold");
@@ -261,6 +272,14 @@ impl Fold<'_> {
                 self.cycles[index].cycle.is_excluded = ticket.excluded;
             }
         }
+        let is_told = self.holds.iter().any(|told| told.hold == ticket.hold);
+        if ticket.hold.is_some() && !is_told {
+            // It began before the first event that is known.
+            self.holds.push(ExplainedHold {
+                hold: ticket.hold.clone(),
+                ..ExplainedHold::default()
+            });
+        }
     }
 }
 
@@ -286,27 +305,47 @@ pub(super) fn hold_end(
     format!("the hold ended: {why}")
 }
 
-fn paused_until(automation: Option<&Automation>) -> String {
+fn paused_until(by: &str, is_extended: bool, automation: Option<&Automation>) -> String {
+    let pauses = if is_extended {
+        format!("the pause of the bot's automation was extended by {by}: it pauses")
+    } else {
+        "the bot's automation pauses".to_owned()
+    };
+
     let until = automation.filter(|it| it.state() == AutomationState::Paused);
     let until = until
         .and_then(|it| it.resume_time.as_ref())
         .and_then(from_proto);
     match until {
         Some(until) => format!(
-            "the bot's automation pauses, until {} if nothing extends it",
+            "{pauses}, until {} if nothing extends it",
             words::instant(until)
         ),
-        None => "the bot's automation pauses until the ticket is completed".to_owned(),
+        None => format!("{pauses} until the ticket is completed"),
     }
 }
 
-fn resumption(at: Timestamp, by: &str, resumed: &AutomationResumed) -> String {
+fn resumption(
+    at: Timestamp,
+    by: &str,
+    pause: Option<Automation>,
+    resumed: &AutomationResumed,
+) -> String {
     let why = match resumed.cause() {
         AutomationResumeCause::TimeOver => {
             let due_at = resumed.due_time.as_ref().and_then(from_proto);
             let late = due_at.map(|due_at| words::lateness(due_at, at));
+            // Messages and the like move the end, and are no events of the pause.
+            let told = pause.and_then(|it| it.resume_time.as_ref().and_then(from_proto));
+            let moved = match (told, due_at) {
+                (Some(told), Some(due_at)) if told < due_at => {
+                    let due = words::instant(due_at);
+                    format!(", extended until {due} by what kept the ticket open,")
+                }
+                _ => String::new(),
+            };
             late.map_or("its pause was over".to_owned(), |late| {
-                format!("its pause was over ({late})")
+                format!("its pause{moved} was over ({late})")
             })
         }
         AutomationResumeCause::Completed => "the ticket was completed".to_owned(),

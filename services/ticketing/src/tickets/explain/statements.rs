@@ -119,16 +119,24 @@ impl Fold<'_> {
 
     /// How late a stage acted, with what kept it if anything is known to have.
     pub(super) fn late(&self, index: usize, fired: &Fired) -> String {
-        let late = words::lateness(fired.due_at, fired.at);
-        let kept = self.cycles[index].kept_until;
-        let kept = kept.filter(|(until, _)| *until > fired.due_at && *until <= fired.at);
-        match kept {
-            Some((until, why)) => format!("{late}: {why} {}", words::instant(until)),
-            None if words::millis_between(fired.due_at, fired.at) >= 1_000 => format!(
-                "{late}: due at {}, and Plazo acted only now, as after an outage",
-                words::instant(fired.due_at)
-            ),
-            None => late,
+        let since = fired.could_act_at;
+        let late = words::lateness(since, fired.at);
+        let due = words::instant(fired.due_at);
+        let is_long = words::millis_between(since, fired.at) >= 1_000;
+        if since > fired.due_at {
+            let kept = self.cycles[index].kept_until;
+            let (_, why) = kept.unwrap_or((since, "a change made it due only at"));
+            let since = words::instant(since);
+            let outage = if is_long {
+                ", and Plazo acted only now, as after an outage"
+            } else {
+                ""
+            };
+            format!("{late}: due at {due}, but {why} {since}{outage}")
+        } else if is_long {
+            format!("{late}: due at {due}, and Plazo acted only now, as after an outage")
+        } else {
+            late
         }
     }
 
@@ -216,6 +224,9 @@ impl Fold<'_> {
         for index in self.running.into_iter().chain(self.agents_side) {
             let statement = self.still_to_come(&self.cycles[index], index);
             self.say(now, &[index], &statement);
+        }
+        if let Some(next) = self.story.continued_by {
+            self.say(now, &[], &format!("now ticket {next} continues this one"));
         }
     }
 

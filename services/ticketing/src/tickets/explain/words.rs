@@ -52,12 +52,15 @@ pub(super) fn between(from: Timestamp, to: Timestamp) -> String {
 
 /// A length of time as it was set.
 pub(super) fn as_set(value: TimeValue, calendar: Option<&Calendar>) -> String {
-    let open_time = if calendar.is_some() {
-        " of open time"
-    } else {
-        ""
-    };
+    let open_time = of_open_time(calendar);
     format!("{} {}{open_time}", value.value(), value.unit().symbol())
+}
+
+/// By which clock a length of time is counted, if it is that of a calendar.
+pub(super) fn of_open_time(calendar: Option<&Calendar>) -> String {
+    calendar.map_or(String::new(), |calendar| {
+        format!(" of open time ({})", calendar.spec().time_zone)
+    })
 }
 
 /// How late something was.

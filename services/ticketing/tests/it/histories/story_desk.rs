@@ -207,6 +207,7 @@ async fn create_bot(
         name: name.to_owned(),
         automation_pause: Some(pause_settings(settings.automation_pause)),
         late_reply_grace: length(settings.late_reply_grace_s),
+        max_hold: length(settings.max_hold_s),
         calendar_id,
         ..Bot::default()
     };

@@ -113,7 +113,11 @@ impl Words<'_> {
             Payload::Reopened(reopened) if reopened.supersedes_close => {
                 effects.push(Effect::Superseded);
             }
-            Payload::AutomationPaused(_) => effects.push(Effect::AutomationPaused),
+            Payload::AutomationPaused(paused) => {
+                let until = paused.automation.ok_or("no automation")?.resume_time;
+                let until = until.map(|at| self.tick(Some(at))).transpose()?;
+                effects.push(Effect::AutomationPaused { until });
+            }
             Payload::AutomationResumed(_) => effects.push(Effect::AutomationResumed),
             Payload::Assigned(_)
             | Payload::Reopened(_)
@@ -153,6 +157,7 @@ impl Words<'_> {
                 ProtoStage::Unspecified => return Err("a stage without a name".to_owned()),
             },
             due: self.tick(fired.due_time)?,
+            could_act: self.tick(fired.could_act_time)?,
             alert: alert(fired.alert()),
         })
     }
@@ -169,6 +174,7 @@ impl Words<'_> {
                 TicketState::Unspecified => return Err("no state".to_owned()),
             },
             is_unlinked: ticket.unlinked,
+            hold_since: hold.map(|hold| self.tick(hold.start_time)).transpose()?,
             hold_until: hold.map(|hold| self.tick(hold.end_time)).transpose()?,
             alert: alert(ticket.alert()),
             agent_alert: alert(ticket.agent_alert()),

@@ -57,7 +57,7 @@ async fn agents_are_seen_and_changed_within_the_permitted_bots() {
     let other = create_agent(&mut administrator, "Bia", &[second]).await;
 
     let permissions = "helpdesk:view,helpdesk:edit";
-    let mut limited = fixture.as_actor("agent/1", permissions, &first.to_string());
+    let mut limited = fixture.as_actor("administrator/2", permissions, &first.to_string());
     assert_eq!(
         get_agent(&mut limited, both.agent_id).await.bot_ids,
         [first]

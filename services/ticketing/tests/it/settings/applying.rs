@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use plazo_database::BoundedPool;
 use plazo_proto::common::v1::AuthorKind;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
-    Alert, AutoCloseSettings, InactivityPolicy, SetInactivityPolicyRequest, Stage,
+    Alert, AutoCloseSettings, ExplainTicketRequest, InactivityPolicy, SetInactivityPolicyRequest,
+    Stage,
 };
 use plazo_ticketing::applying::Applying;
 use plazo_ticketing::changes::Changes;
@@ -36,6 +38,42 @@ async fn settings_doubled_at_5_matter_to_running_cycles_only_when_they_are_appli
     };
     assert_eq!(payload.policy_version, version);
     assert!(payload.cycles.is_empty() && payload.ended_cycles.is_empty());
+}
+
+#[tokio::test]
+async fn what_applied_settings_made_due_is_late_from_then_on() {
+    let desk = Desk::start().await;
+    desk.set_policy(stretched(9)).await;
+    let ticket_id = desk.answered(1).await.remove(0).ticket_id;
+    desk.age(&[ticket_id], 27.0).await;
+    let version = put(&desk, 0, stretched(1), true).await;
+    desk.outcomes(&named(&[desk.ticket(ticket_id).await])).await;
+    let events = desk.events(ticket_id).await;
+    let mut stages = events.iter().filter_map(|event| match event.payload {
+        Some(Payload::StageFired(fired)) => Some((fired, event.event_time)),
+        _ => None,
+    });
+    let applied = events.iter().find_map(|event| match &event.payload {
+        Some(Payload::PolicyApplied(applied)) if applied.policy_version == version => {
+            Some(event.event_time)
+        }
+        _ => None,
+    });
+    for (stage, due_minute) in [(Stage::SecondAlert, 20), (Stage::Warning, 25)] {
+        let (fired, at) = stages.next().expect("it fired");
+        assert_eq!(fired.stage(), stage);
+        assert_eq!(Some(fired.could_act_time), applied);
+        let seconds = |at: Option<prost_types::Timestamp>| at.expect("an instant").seconds;
+        let early = seconds(fired.could_act_time) - seconds(fired.due_time);
+        let expected = (27 - due_minute) * 60;
+        assert!((expected - 2..expected + 30).contains(&early), "{early}");
+        assert!(seconds(at) - seconds(fired.could_act_time) < 30);
+    }
+    let request = ExplainTicketRequest { ticket_id };
+    let told = desk.agent.tickets.clone().explain_ticket(request).await;
+    let told = told.expect("explained").into_inner();
+    assert!(!told.text.contains("outage"), "{}", told.text);
+    assert!(told.text.contains("but the settings were applied only at"));
 }
 
 #[tokio::test]
@@ -201,7 +239,7 @@ async fn an_application_goes_on_after_the_last_page_that_was_committed() {
     terminate().await;
     let mut registry = prometheus_client::registry::Registry::default();
     let replica = Applying::new(
-        Changes::new(desk.fixture.pool.clone()),
+        Changes::new(BoundedPool::new(desk.fixture.pool.clone(), 10)),
         Arc::new(PolicyCache::new()),
         ApplyingMetrics::register(&mut registry),
     );

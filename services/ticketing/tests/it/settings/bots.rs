@@ -141,7 +141,7 @@ async fn bots_out_of_reach_do_not_exist() {
     let foreign = fixture.administrator_of(8).create_bot("three").await;
 
     let permissions = "helpdesk:view,helpdesk:edit";
-    let mut limited = fixture.as_actor("agent/1", permissions, &first.bot_id.to_string());
+    let mut limited = fixture.as_actor("administrator/2", permissions, &first.bot_id.to_string());
     for bot_id in [second.bot_id, foreign.bot_id, 1_000_000] {
         let answer = limited.settings.get_bot(GetBotRequest { bot_id }).await;
         assert_eq!(refusal(answer), no_bot());

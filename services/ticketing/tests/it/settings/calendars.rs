@@ -220,7 +220,7 @@ async fn wrong_calendars_and_strangers_are_refused() {
     );
 
     // Calendars are the tenant's: who may use some bots only reads them.
-    let limited = fixture.as_actor("agent/1", "helpdesk:view,helpdesk:edit", "5");
+    let limited = fixture.as_actor("administrator/2", "helpdesk:view,helpdesk:edit", "5");
     assert_eq!(
         get(&limited, calendar_id).await.expect("readable"),
         calendar
@@ -270,11 +270,14 @@ async fn business_time_needs_a_calendar_that_reaches_it() {
     let answer = try_policy(&desk, in_days).await;
     assert_eq!(wrong_fields(answer), ["policy.agent_alerts.second_alert"]);
 
-    // What is sent as the calendar is ignored.
-    let wanted = InactivityPolicy {
-        calendar: Some(Calendar::default()),
-        ..in_business_time(stretched(1))
+    // The calendar is the bot's, also where the same one is sent.
+    let wanted = in_business_time(stretched(1));
+    let with_calendar = InactivityPolicy {
+        calendar: Some(calendar.clone()),
+        ..wanted.clone()
     };
+    let answer = try_policy(&desk, with_calendar).await;
+    assert_eq!(wrong_fields(answer), ["policy.calendar"]);
     let set = try_policy(&desk, wanted).await.expect("set");
     assert_eq!(set.calendar.as_ref(), Some(&calendar));
     assert_eq!(in_force(&desk, 0).await.policy, Some(set.clone()));

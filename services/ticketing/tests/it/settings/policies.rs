@@ -2,7 +2,7 @@
 
 use plazo_proto::common::v1::{TimeUnit, TimeValue};
 use plazo_proto::ticketing::v1::{
-    AlertSettings, Anchor, AutoCloseSettings, ClosingNote, GetInactivityPolicyRequest,
+    AlertSettings, Anchor, AutoCloseSettings, Calendar, ClosingNote, GetInactivityPolicyRequest,
     InactivityPolicy, PreviewSettingsRequest, SetExitRouteRequest, SetInactivityPolicyRequest,
     WarningSettings,
 };
@@ -214,6 +214,7 @@ async fn everything_wrong_with_a_policy_is_named_at_once_and_nothing_is_changed(
         bot_id: 0,
         policy: Some(InactivityPolicy {
             version: 4,
+            calendar: Some(Calendar::default()),
             ..wrong
         }),
         replaces_version: -1,
@@ -222,11 +223,17 @@ async fn everything_wrong_with_a_policy_is_named_at_once_and_nothing_is_changed(
     };
     let found = wrong_fields(administrator.settings.set_inactivity_policy(more).await);
     assert_eq!(
-        found[..4],
-        ["request_id", "bot_id", "replaces_version", "policy.version"]
+        found[..5],
+        [
+            "request_id",
+            "bot_id",
+            "replaces_version",
+            "policy.version",
+            "policy.calendar"
+        ]
     );
     assert!(
-        found.contains(&"policy.anchor".to_owned()) && found.len() == 14,
+        found.contains(&"policy.anchor".to_owned()) && found.len() == 15,
         "{found:?}"
     );
     let nothing = SetInactivityPolicyRequest {
@@ -335,7 +342,7 @@ async fn an_exit_route_stays_while_the_policy_needs_it() {
         let answer = set_exit_route(&mut administrator, bot_id, exit_route).await;
         assert_eq!(wrong_fields(answer), ["exit_route"]);
     }
-    let mut editor = fixture.as_actor("agent/1", "helpdesk:edit", "*");
+    let mut editor = fixture.as_actor("administrator/2", "helpdesk:edit", "*");
     let answer = set_exit_route(&mut editor, bot_id, "x").await;
     assert_eq!(
         refusal(answer),
@@ -418,7 +425,7 @@ async fn bots_out_of_reach_have_no_policy() {
     let permissions = "helpdesk:view,helpdesk:edit,builder:edit";
     let no_bot = (Code::NotFound, "BOT_NOT_FOUND".to_owned());
     for mut outsider in [
-        fixture.as_actor("agent/1", permissions, "1000000"),
+        fixture.as_actor("administrator/2", permissions, "1000000"),
         fixture.as_actor_of(8, "administrator/1", permissions, "*"),
     ] {
         let get = GetInactivityPolicyRequest {

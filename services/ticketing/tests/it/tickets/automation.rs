@@ -4,7 +4,7 @@ use plazo_proto::common::v1::{AuthorKind, TimeUnit};
 use plazo_proto::ticketing::v1::pause_automation_request::Length;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
-    Alert, AutomationState, MessageKind, PauseAutomationRequest, Ticket,
+    Alert, Automation, AutomationState, MessageKind, PauseAutomationRequest, Ticket,
 };
 use tonic::Status;
 
@@ -201,17 +201,62 @@ async fn until_completed_has_no_instant() {
     }
 }
 
+/// How the automation is paused by the ticket's last event about it.
+async fn last_pause(desk: &Desk, ticket_id: i64) -> Option<Automation> {
+    let events = desk.events(ticket_id).await;
+    let found = events
+        .into_iter()
+        .rev()
+        .find_map(|event| match event.payload {
+            Some(Payload::AutomationPaused(paused)) => Some(paused.automation),
+            _ => None,
+        });
+    found.expect("it was paused")
+}
+
+#[tokio::test]
+async fn a_message_tells_of_the_pause_only_when_its_end_is_open_now() {
+    let desk = desk().await;
+    let ticket_id = desk.open().await.ticket_id;
+    desk.writes(ticket_id, AuthorKind::Agent).await;
+    set_bot(
+        &desk,
+        "automation_pause_value = NULL, automation_pause_unit = NULL",
+    )
+    .await;
+    for _ in 0..2 {
+        let ticket = desk.writes(ticket_id, AuthorKind::Agent).await;
+        assert_eq!(last_pause(&desk, ticket_id).await, ticket.automation);
+    }
+    assert_eq!(
+        desk.whole_story(ticket_id).await,
+        [
+            "opened",
+            "automation paused",
+            "Agent wrote",
+            "Agent wrote",
+            "automation paused",
+            "Agent wrote"
+        ]
+    );
+}
+
 #[tokio::test]
 async fn extending_and_resuming_can_be_repeated_without_harm() {
     let desk = desk().await;
     let ticket_id = desk.open().await.ticket_id;
     let hour = automation(&desk.ticket(ticket_id).await);
+    let etag = desk.ticket(ticket_id).await.etag;
     for length in [minutes(1), minutes(59)] {
         let shorter = pause(&desk.agent, ticket_id, length).await;
-        assert_eq!(automation(&shorter.expect("paused")), hour);
+        let shorter = shorter.expect("paused");
+        assert_eq!((automation(&shorter), &shorter.etag), (hour, &etag));
     }
     let longer = pause(&desk.agent, ticket_id, minutes(90)).await;
-    let longer = automation(&longer.expect("paused"));
+    let longer = longer.expect("paused");
+    assert_ne!(longer.etag, etag, "it is a change like others");
+    assert_eq!(last_pause(&desk, ticket_id).await, longer.automation);
+    let longer = automation(&longer);
     assert!(longer.1 > hour.1);
     let kept = desk.writes(ticket_id, AuthorKind::Agent).await;
     assert_eq!(automation(&kept), longer, "an hour is shorter");
@@ -243,7 +288,9 @@ async fn extending_and_resuming_can_be_repeated_without_harm() {
         [
             "opened",
             "automation paused",
+            "automation paused",
             "Agent wrote",
+            "automation paused",
             "automation resumed: Requested",
             "automation paused"
         ]

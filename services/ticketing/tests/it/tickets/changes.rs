@@ -118,7 +118,7 @@ async fn ids_are_checked_and_what_is_not_ones_own_does_not_exist() {
     let mut tickets = desk.people.tickets.clone();
     let nothing = PauseAutomationRequest::default();
     let refused = tickets.pause_automation(nothing).await;
-    assert_eq!(wrong_fields(refused), ["ticket_id", "length"]);
+    assert_eq!(wrong_fields(refused), ["ticket_id", "pause_for"]);
 }
 
 /// The changes that leave an event in any case, of a ticket as `ready_for` the first of them has it.

@@ -8,7 +8,7 @@ use plazo_proto::ticketing::v1::{
     CloseSource, CloseTicketRequest, ClosingNote, TicketState, UnlinkTicketRequest,
 };
 
-use super::calls::{Change, close_many, pass, set_bot};
+use super::calls::{Change, close_many, pass, set_bot, tag, tag_many, tagging};
 use super::{close, closing};
 use crate::desk::{Desk, unwarned};
 use crate::support::wrong_fields;
@@ -25,6 +25,49 @@ fn closing_with(ticket_id: i64, note: &ClosingNote) -> CloseTicketRequest {
         note: Some(note.clone()),
         ..closing(ticket_id)
     }
+}
+
+fn named(names: std::ops::Range<usize>) -> Vec<String> {
+    names.map(|number| format!("tag {number:02}")).collect()
+}
+
+#[tokio::test]
+async fn a_close_may_exceed_the_limit_of_tags_and_people_may_swap_them_then() {
+    let desk = Desk::start().await;
+    let mut policy = unwarned();
+    policy.auto_close.as_mut().expect("it closes").tags = named(20..40);
+    desk.set_policy(policy.clone()).await;
+    let ticket_id = desk.answered(1).await[0].ticket_id;
+    let first: Vec<String> = named(1..21);
+    let first: Vec<&str> = first.iter().map(String::as_str).collect();
+    tag(&desk, ticket_id, &first, &[]).await;
+    assert_eq!(pass(&desk, ticket_id, 30.0).await[0], "fired Close");
+    assert_eq!(desk.ticket(ticket_id).await.tags, named(1..40));
+
+    // A swap is none the more; one more is.
+    let swapped = tag(&desk, ticket_id, &["vip"], &["tag 01"]).await;
+    assert_eq!(swapped.tags.len(), 39);
+    let more = tagging(&[ticket_id], &["one", "two"], &["tag 02"]);
+    let (_, refused) = tag_many(&desk.people, more)
+        .await
+        .expect("answered")
+        .remove(0);
+    let refused = refused.expect_err("one more");
+    let (_, _, field) = refused;
+    assert_eq!(field, "add_tags");
+    assert_eq!(desk.ticket(ticket_id).await, swapped);
+
+    // Another close adds what fits into twice the limit.
+    let close = policy.auto_close.as_mut().expect("it closes");
+    close.tags = vec!["first".to_owned(), "second".to_owned()];
+    desk.set_policy(policy).await;
+    desk.writes(ticket_id, AuthorKind::Agent).await;
+    assert_eq!(pass(&desk, ticket_id, 30.0).await[0], "fired Close");
+    let tags = desk.ticket(ticket_id).await.tags;
+    assert_eq!(tags.len(), 40);
+    assert!(tags.contains(&"first".to_owned()) && !tags.contains(&"second".to_owned()));
+    let fewer = tag(&desk, ticket_id, &[], &["first", "vip"]).await;
+    assert_eq!(fewer.tags.len(), 38);
 }
 
 #[tokio::test]

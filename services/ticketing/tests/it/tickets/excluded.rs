@@ -2,11 +2,12 @@
 
 use plazo_proto::common::v1::AuthorKind;
 use plazo_proto::notification::v1::ActiveMessageState;
+use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
     Alert, InactivityPolicy, Stage, StageProgress, Ticket, TicketState,
 };
 
-use super::calls::{Change, now, pass, tag};
+use super::calls::{Change, micros, now, pass, tag};
 use super::delivery::{report, tell};
 use crate::desk::{Desk, everything, unwarned};
 
@@ -52,6 +53,16 @@ async fn a_tag_keeps_off_warning_and_close_and_its_removal_lets_them_act() {
         pass(&desk, ticket_id, 0.0).await,
         ["fired Warning", "asked for Warning"]
     );
+    // It was due long ago, but it is not late: the tag kept it.
+    let events = desk.events(ticket_id).await;
+    let last_stage = events.iter().rev().find_map(|event| match event.payload {
+        Some(Payload::StageFired(fired)) => Some((fired, event.event_time)),
+        _ => None,
+    });
+    let (fired, fired_at) = last_stage.expect("it fired");
+    let could_act = micros(fired.could_act_time);
+    assert!(could_act - micros(fired.due_time) > 179 * 1_000_000);
+    assert!((0..30_000_000).contains(&(micros(fired_at) - could_act)));
     // Three minutes late: the close follows five minutes after it.
     let accepted_at = now(&desk).await;
     let accepted = report(ticket_id, 1, ActiveMessageState::Accepted, accepted_at);

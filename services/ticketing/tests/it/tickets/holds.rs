@@ -3,9 +3,11 @@
 use plazo_proto::common::v1::{AuthorKind, TimeUnit};
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
-    Alert, HoldEnd, HoldEnded, HoldTicketRequest, MessageKind, TicketState, Turn,
+    Alert, CycleKind, CycleStart, HoldEnd, HoldEnded, HoldTicketRequest, MessageKind, Ticket,
+    TicketState, Turn,
 };
 use plazo_service::status::violations_of;
+use prost_types::Timestamp;
 
 use super::calls::{Change, hold, micros, pass, precondition, set_bot};
 use crate::desk::{Desk, everything};
@@ -186,28 +188,70 @@ async fn a_customers_message_ends_a_hold_and_nobody_elses() {
     assert_eq!(again.inactivity_cycle.expect("a cycle").cycle, 2);
 }
 
-#[tokio::test]
-async fn an_agents_message_after_the_end_starts_a_cycle_and_plazo_ended_the_hold() {
-    let desk = Desk::with_policy().await;
-    let ticket_id = desk.answered(1).await[0].ticket_id;
-    let length = Some(time_value(5, TimeUnit::Minute));
-    hold(&desk.agent, ticket_id, length).await.expect("held");
-    desk.age(&[ticket_id], 6.0).await;
-    // The timer has not looked yet.
-    let written = desk.writes(ticket_id, AuthorKind::Agent).await;
-    assert_eq!(
-        desk.story(ticket_id).await[2..],
-        ["held", "hold ended: Expired", "Agent wrote"]
-    );
-    let (_, author) = last_end(&desk, ticket_id).await;
-    assert_eq!(author, AuthorKind::System);
-    let cycle = written.inactivity_cycle.expect("a cycle");
-    let written_at = desk.events(ticket_id).await.last().expect("one").event_time;
-    assert_eq!((cycle.anchor_time, written.hold), (written_at, None));
+/// What an event says began: each cycle's number, kind and anchor.
+fn begun(starts: &[CycleStart]) -> Vec<(i32, CycleKind, Option<Timestamp>)> {
+    let starts = starts.iter();
+    starts
+        .map(|start| (start.cycle, start.kind(), start.anchor_time))
+        .collect()
 }
 
 #[tokio::test]
-async fn holding_again_sets_reason_and_end_anew() {
+async fn a_message_that_finds_a_hold_over_tells_apart_what_began_with_each() {
+    let desk = Desk::with_policy().await;
+    let mut policy = everything();
+    policy.agent_alerts = policy.alerts;
+    desk.set_policy(policy).await;
+    for (kind, agents_side) in [
+        (AuthorKind::Agent, CycleKind::CustomerSilent),
+        (AuthorKind::Customer, CycleKind::AgentSilent),
+    ] {
+        let ticket_id = desk.answered(1).await[0].ticket_id;
+        let length = Some(time_value(5, TimeUnit::Minute));
+        hold(&desk.agent, ticket_id, length).await.expect("held");
+        desk.age(&[ticket_id], 6.0).await;
+        // The timer has not looked yet.
+        let written = desk.writes(ticket_id, kind).await;
+        let wrote = format!("{kind:?} wrote");
+        assert_eq!(
+            desk.story(ticket_id).await[2..],
+            ["held", "hold ended: Expired", &wrote]
+        );
+        let (ended, author) = last_end(&desk, ticket_id).await;
+        assert_eq!(author, AuthorKind::System);
+        assert_eq!(
+            begun(&ended.cycles),
+            [(2, CycleKind::CustomerSilent, ended.due_time)],
+            "as of its end"
+        );
+        let event = desk.events(ticket_id).await.pop().expect("one");
+        let Some(Payload::MessageRecorded(recorded)) = event.payload else {
+            panic!("the message is the last event");
+        };
+        assert_eq!(
+            begun(&recorded.cycles),
+            [(3, agents_side, event.event_time)]
+        );
+        let is_about_customer = agents_side != CycleKind::AgentSilent;
+        assert_eq!(
+            recorded.started_cycle,
+            if is_about_customer { 3 } else { 0 }
+        );
+        let runs = if is_about_customer {
+            assert_eq!(written.agent_cycle, None);
+            written.inactivity_cycle
+        } else {
+            assert_eq!(written.inactivity_cycle, None);
+            written.agent_cycle
+        };
+        let runs = runs.expect("a cycle");
+        assert_eq!((runs.cycle, runs.anchor_time), (3, event.event_time));
+        assert_eq!(written.hold, None);
+    }
+}
+
+#[tokio::test]
+async fn holding_again_sets_reason_and_end_and_leaves_the_beginning() {
     let desk = Desk::with_policy().await;
     let ticket_id = desk.answered(1).await[0].ticket_id;
     let hour = Some(time_value(1, TimeUnit::Hour));
@@ -229,6 +273,7 @@ async fn holding_again_sets_reason_and_end_anew() {
         (&*facts.reason, facts.author.expect("one").kind()),
         ("another", AuthorKind::Administrator)
     );
+    assert_eq!(facts.start_time, first.hold.expect("a hold").start_time);
     assert_eq!(second.next_due_time, facts.end_time);
     assert_eq!(desk.story(ticket_id).await[2..], ["held", "held"]);
     assert_eq!(pass(&desk, ticket_id, 10.0).await, ["hold ended: Expired"]);
@@ -316,6 +361,72 @@ async fn wrong_holds_are_refused_and_change_nothing() {
     assert_eq!(refusal(not_held), precondition("TICKET_NOT_ON_HOLD"));
     let mut tickets = desk.people.tickets.clone();
     tickets.hold_ticket(good()).await.expect("the longest");
-    let day = with(|it| it.max_length = Some(time_value(1, TimeUnit::Day)));
-    tickets.hold_ticket(day).await.expect("as long");
+}
+
+#[tokio::test]
+async fn the_longest_hold_counts_from_its_beginning() {
+    let desk = Desk::with_policy().await;
+    set_bot(&desk, "max_hold_value = 60, max_hold_unit = 2").await;
+    let ticket_id = desk.answered(1).await[0].ticket_id;
+    let minutes = |value| Some(time_value(value, TimeUnit::Minute));
+    hold(&desk.agent, ticket_id, minutes(50))
+        .await
+        .expect("held");
+    // It began 40 minutes ago.
+    desk.age(&[ticket_id], 40.0).await;
+    sqlx::query("UPDATE tickets SET held_at = held_at - interval '40 min' WHERE ticket_id = $1")
+        .bind(ticket_id)
+        .execute(&desk.fixture.pool)
+        .await
+        .expect("moved");
+    let before = desk.ticket(ticket_id).await;
+    let refused = hold(&desk.agent, ticket_id, minutes(21)).await;
+    let violations = violations_of(&refused.expect_err("too long"));
+    assert_eq!(violations[0].0, "max_length");
+    let reason = &violations[0].1;
+    assert!(
+        reason.starts_with("must be at most 1199 s: the bot's max_hold, 60 min, counts from"),
+        "{reason}"
+    );
+    assert_eq!(desk.ticket(ticket_id).await, before);
+
+    let longer = hold(&desk.agent, ticket_id, minutes(19))
+        .await
+        .expect("held");
+    let began = before.hold.expect("a hold").start_time;
+    assert_eq!(longer.hold.expect("a hold").start_time, began);
+    let longest = hold(&desk.agent, ticket_id, None).await.expect("held");
+    let facts = longest.hold.expect("a hold");
+    let length = micros(facts.end_time) - micros(began);
+    assert!((60 * MINUTE_US..60 * MINUTE_US + 1_000).contains(&length));
+
+    // The limit is lowered: the hold may stay as it is, and no longer.
+    set_bot(&desk, "max_hold_value = 1, max_hold_unit = 2").await;
+    let same = hold(&desk.agent, ticket_id, None).await.expect("held");
+    assert_eq!(same.hold.expect("a hold").end_time, facts.end_time);
+    hold(&desk.agent, ticket_id, minutes(5))
+        .await
+        .expect("shorter");
+    let refused = hold(&desk.agent, ticket_id, minutes(6)).await;
+    assert_eq!(wrong_fields(refused), ["max_length"]);
+    assert_eq!(pass(&desk, ticket_id, 5.0).await, ["hold ended: Expired"]);
+}
+
+#[tokio::test]
+async fn a_hold_that_was_over_unnoticed_ends_before_the_next_one_begins() {
+    let desk = Desk::with_policy().await;
+    let ticket_id = desk.answered(1).await[0].ticket_id;
+    let length = Some(time_value(5, TimeUnit::Minute));
+    let first = hold(&desk.agent, ticket_id, length).await.expect("held");
+    desk.age(&[ticket_id], 6.0).await;
+    let second = hold(&desk.agent, ticket_id, length).await.expect("held");
+    assert_eq!(
+        desk.story(ticket_id).await[2..],
+        ["held", "hold ended: Expired", "held"]
+    );
+    let (_, author) = last_end(&desk, ticket_id).await;
+    assert_eq!(author, AuthorKind::System);
+    let start = |ticket: &Ticket| ticket.hold.clone().expect("a hold").start_time;
+    assert!(micros(start(&second)) > micros(start(&first)));
+    assert!(second.inactivity_cycle.is_none());
 }

@@ -73,6 +73,31 @@ async fn a_repeated_request_gets_its_first_answer_and_changes_nothing() {
     );
 }
 
+#[tokio::test]
+async fn a_request_id_is_the_same_in_every_spelling() {
+    let desk = Desk::with_policy().await;
+    let mut opening = desk.opening();
+    let id = request_id();
+    opening.request_id = id.clone();
+    let opened = desk.open_as(opening.clone()).await;
+    for spelling in [
+        id.to_uppercase(),
+        format!("{{{id}}}"),
+        id.replace('-', ""),
+        format!("urn:uuid:{id}"),
+    ] {
+        opening.request_id = spelling;
+        assert_eq!(desk.open_as(opening.clone()).await, opened);
+    }
+    let mut people = desk.people.clone();
+    opening.queue_id = desk.queue("Vendas").await;
+    let other = people.tickets.open_ticket(opening).await;
+    assert_eq!(
+        refusal(other),
+        (Code::InvalidArgument, "REQUEST_ID_REUSED".to_owned())
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_at_once_are_one() {
     let desk = Arc::new(Desk::with_policy().await);

@@ -58,6 +58,11 @@ fn policy(
         return Err(checks.finish_without("policy"));
     };
     checks.left_to_service("policy.version", &policy.version);
+    checks.check(
+        "policy.calendar",
+        policy.calendar.is_none(),
+        "must not be set in this request: business time is counted by the bot's calendar, which UpdateBot sets",
+    );
     let read = policy_from_proto(policy);
     if checks.is_empty() {
         return Ok(read);

@@ -246,6 +246,7 @@ impl Desk {
                             cycle: fired.cycle,
                             stage: fired.stage.code().into(),
                             due_time: Some(to_proto(fired.due_at)),
+                            could_act_time: Some(to_proto(fired.could_act_at)),
                             alert: fired.alert.code().into(),
                             kind: fired.kind.code().into(),
                             policy_version: fired.policy_version,
@@ -292,7 +293,7 @@ impl Desk {
         if let Some(payload) = cleared(ended.removed) {
             self.record(by, payload);
         }
-        if ended.automation_resumed {
+        if ended.is_automation_resumed() {
             let payload = automation_resumed(AutomationResumeCause::Completed, None);
             self.record(by, payload);
         }
@@ -357,12 +358,13 @@ impl Desk {
             AuthorKind::Customer => self.clock.customer_wrote(self.now, in_force),
             _ => plazo_domain::Change::default(),
         };
-        if let Some(due_at) = change.hold_ended {
-            let cause = match author.kind() {
-                AuthorKind::Customer => HoldEnd::CustomerWrote,
-                _ => HoldEnd::Expired,
+        if let Some(hold) = &change.hold_ended {
+            let (ender, cause) = if hold.due_at <= self.now {
+                (SYSTEM, HoldEnd::Expired)
+            } else {
+                (author, HoldEnd::CustomerWrote)
             };
-            self.record(author, hold_ended(cause, due_at, &[]));
+            self.record(ender, hold_ended(cause, hold.due_at, &hold.started));
         }
         let message = Message {
             author: Some(author),
@@ -389,7 +391,7 @@ impl Desk {
         let until = self.now + SignedDuration::from_secs_f64(max_length);
         let removed = self.clock.hold(until);
         let hold = Hold {
-            reason: SECRET.to_owned(),
+            reason: "asks the workshop".to_owned(),
             start_time: Some(to_proto(self.now)),
             end_time: Some(to_proto(until)),
             author: Some(AGENT),
@@ -449,7 +451,9 @@ impl Desk {
         self.set(policy);
         let (policy, version) = self.in_force();
         let in_force = rules(&policy, version, &self.tags);
-        let applied = self.clock.apply_policy(in_force, self.now);
+        let policies = self.policies.clone();
+        let of_version = |version| policies.get(&version).map(|policy| &**policy);
+        let applied = self.clock.apply_policy(in_force, of_version, self.now);
         self.record(
             SYSTEM,
             Payload::PolicyApplied(PolicyApplied {
@@ -458,6 +462,16 @@ impl Desk {
                 ended_cycles: applied.ended,
             }),
         );
+    }
+
+    /// The agent pauses the automation for so many minutes from then.
+    pub(super) fn pause(&mut self, when: f64, minutes: i32) {
+        self.pass(when);
+        let length = TimeValue::new(minutes, TimeUnit::Minute).expect("valid");
+        let change = self
+            .clock
+            .pause_automation(self.now, AutomationPause::For(length));
+        self.record(AGENT, paused(change.after));
     }
 
     /// The explanation as of some time.
@@ -497,6 +511,7 @@ impl Desk {
             is_truncated: skipped > 0,
             policies: &self.policies,
             ticket: &ticket,
+            continued_by: None,
             now: self.now,
         });
         let words = format!("{} {:?} {:?}", told.text, told.cycles, told.closes);

@@ -158,7 +158,7 @@ static FIRST: &[Example] = &[
         words: &[
             (
                 5.0,
-                "put on hold by agent 5, at the latest until 2026-11-22T11:00:05.000Z: the inactivity clocks stop",
+                "put on hold by agent 5 (\"asks the workshop\"), at the latest until 2026-11-22T11:00:05.000Z: the inactivity clocks stop",
             ),
             (50.0, "the hold ended: agent 5 resumed the ticket"),
             (
@@ -306,7 +306,7 @@ static LATER: &[Example] = &[
             desk.tag(28.0, "vip", false);
         },
         cycles: &[
-            "1 from 0 v1 ClosedByInactivity 33: FirstAlert 10 fired 10, SecondAlert 20 fired 20, Warning 25 fired 28, Close 33 fired 33",
+            "1 from 0 v1 ClosedByInactivity 33: FirstAlert 10 fired 10, SecondAlert 20 fired 20, Warning 25 fired 28 since 28, Close 33 fired 33",
         ],
         words: &[
             (
@@ -315,7 +315,7 @@ static LATER: &[Example] = &[
             ),
             (
                 28.0,
-                "3 s late: an excluded tag kept it from acting until 2026-11-22T10:00:28.000Z",
+                "on time: due at 2026-11-22T10:00:25.000Z, but an excluded tag kept it from acting until 2026-11-22T10:00:28.000Z",
             ),
             (
                 33.0,

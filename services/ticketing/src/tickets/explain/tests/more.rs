@@ -247,6 +247,30 @@ fn a_hold_that_ends_by_itself_and_stages_on_one_instant() {
 }
 
 #[test]
+fn a_message_that_finds_a_hold_over_is_told_apart_from_its_end() {
+    let mut desk = Desk::open(policy(1));
+    desk.agent(0.0);
+    desk.down(18.0, 24.0);
+    desk.hold(5.0, 15.0);
+    desk.agent(22.0);
+    let told = desk.told(30.0);
+    check(
+        &told,
+        &[
+            "1 from 0 v1 Held 5: FirstAlert 10 NotReached, SecondAlert 20 NotReached, Warning 25 NotReached, Close 30 NotReached",
+            "2 from 20 v1 Restarted 22: FirstAlert 30 NotReached, SecondAlert 40 NotReached, Warning 45 NotReached, Close 50 NotReached",
+            "3 from 22 v1 runs: FirstAlert 32 Pending, SecondAlert 42 Pending, Warning 47 Pending, Close 52 Pending",
+        ],
+        &[(
+            22.0,
+            "the hold ended: it reached its maximum length (2 s late)",
+        )],
+    );
+    let begun = "since the end of the hold of 2026-11-22T10:00:20.000Z";
+    assert!(told.text.contains(begun), "{}", told.text);
+}
+
+#[test]
 fn settings_without_stages_end_the_cycle() {
     let mut desk = Desk::open(policy(1));
     desk.agent(0.0);
@@ -310,6 +334,66 @@ fn a_running_cycle_is_told_even_when_it_began_before_the_first_event() {
     assert_eq!(
         short(&told),
         ["1 from 0 v1 runs: SecondAlert 20 fired 20, Warning 25 Pending, Close 30 Pending"],
+        "{}",
+        told.text
+    );
+}
+
+#[test]
+fn a_pause_that_was_extended_says_by_whom() {
+    let mut desk = Desk::open(InactivityPolicy::default());
+    desk.pause(60.0, 90);
+    let told = desk.told(5_500.0);
+    check(
+        &told,
+        &[],
+        &[
+            (
+                0.0,
+                "the bot's automation pauses, until 2026-11-22T11:00:00.000Z if nothing extends it",
+            ),
+            (
+                60.0,
+                "the pause of the bot's automation was extended by agent 5: it pauses, until 2026-11-22T11:31:00.000Z",
+            ),
+            (
+                5_460.0,
+                "the bot's automation resumed: its pause was over (on time)",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_cycle_that_settings_began_late_is_not_late_as_after_an_outage() {
+    let mut desk = Desk::open(InactivityPolicy::default());
+    desk.agent(0.0);
+    desk.apply(22.0, policy(1));
+    let told = desk.told(23.0);
+    check(
+        &told,
+        &[
+            "1 from 0 v2 runs: FirstAlert 10 PassedOver, SecondAlert 20 fired 22 since 22, Warning 25 Pending, Close 30 Pending",
+        ],
+        &[(
+            22.0,
+            "on time: due at 2026-11-22T10:00:20.000Z, but the settings with which its cycle began were applied only at 2026-11-22T10:00:22.000Z",
+        )],
+    );
+    assert!(!told.text.contains("outage"), "{}", told.text);
+    let lateness = told.cycles[0].stages[1].lateness.expect("it fired");
+    assert_eq!((lateness.seconds, lateness.nanos), (0, 0));
+
+    // Nobody looked for a while after that: this is late.
+    let mut desk = Desk::open(policy(9));
+    desk.agent(0.0);
+    desk.down(20.0, 26.0);
+    desk.apply(22.0, policy(1));
+    let told = desk.told(26.5);
+    assert!(
+        told.text.contains(
+            "4 s late: due at 2026-11-22T10:00:20.000Z, but the settings were applied only at 2026-11-22T10:00:22.000Z, and Plazo acted only now, as after an outage"
+        ),
         "{}",
         told.text
     );

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use plazo_proto::ticketing::v1::{CycleEnd, ExplainTicketResponse, ExplainedCycle, StageFate};
 
 use super::desk::at;
-use crate::instants::from_proto;
+use crate::instants::{from_proto, to_proto};
 
 /// Cycles in short: `1 CustomerSilent v1 ended Answered at 12: FirstAlert 10 fired 10, …`.
 pub(super) fn short(told: &ExplainTicketResponse) -> Vec<String> {
@@ -28,12 +28,15 @@ fn short_cycle(cycle: &ExplainedCycle) -> String {
             StageFate::Fired => {
                 let lateness = stage.lateness.expect("a lateness");
                 let fired = second(stage.fire_time);
-                assert_eq!(
-                    from_proto(&stage.due_time.expect("a time")).expect("a time")
-                        + SignedDuration::new(lateness.seconds, lateness.nanos),
-                    from_proto(&stage.fire_time.expect("a time")).expect("a time")
-                );
-                format!("fired {fired}")
+                let could_act = from_proto(&stage.fire_time.expect("a time")).expect("a time")
+                    - SignedDuration::new(lateness.seconds, lateness.nanos);
+                let due = from_proto(&stage.due_time.expect("a time")).expect("a time");
+                assert!(could_act >= due, "{could_act} {due}");
+                if could_act == due {
+                    format!("fired {fired}")
+                } else {
+                    format!("fired {fired} since {}", second(Some(to_proto(could_act))))
+                }
             }
             other => {
                 assert!(stage.fire_time.is_none() && stage.lateness.is_none());

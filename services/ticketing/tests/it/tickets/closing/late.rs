@@ -1,14 +1,16 @@
 //! A reply that was written before the close by inactivity, and came after it.
 
-use plazo_proto::common::v1::AuthorKind;
+use plazo_proto::common::v1::{AuthorKind, TimeUnit};
+use plazo_proto::ticketing::v1::pause_automation_request::Length;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
-    AutoCloseSettings, AutomationState, InactivityPolicy, RecordMessageRequest,
-    RecordMessagesRequest, Ticket, TicketReopened, TicketState,
+    AutoCloseSettings, AutomationState, InactivityPolicy, PauseAutomationRequest,
+    RecordMessageRequest, RecordMessagesRequest, Ticket, TicketReopened, TicketState,
 };
 
 use super::super::calls::{Change, at, now, pass, set_bot, tag};
 use crate::desk::{Desk, unwarned};
+use crate::support::time_value;
 
 const SECOND_US: i64 = 1_000_000;
 
@@ -211,13 +213,56 @@ async fn only_a_close_by_inactivity_is_superseded_and_never_that_of_an_unlinked_
     assert_eq!(ticket.previous_ticket_id, ticket_id);
     assert_eq!(desk.ticket(ticket_id).await, unlinked);
 
-    // Somebody was faster: there is no close to undo.
-    let (ticket_id, closed_at) = closed(&desk, 5).await;
-    let reopened = Change::Reopen.make(&desk.people, ticket_id).await;
-    reopened.expect("reopened");
-    let (ticket, story) = reply(&desk, written(&desk, ticket_id, closed_at - 1)).await;
-    assert_eq!(story, ["Customer wrote"]);
-    assert!(ticket.tags.contains(&"silent".to_owned()));
+    // Somebody was faster: what he did stands, and the close that he answered to.
+    for change in [
+        Some(Change::Reopen),
+        Some(Change::SetOpen),
+        Some(Change::Assign(desk.agent_id)),
+        None,
+    ] {
+        let (ticket_id, closed_at) = closed(&desk, 5).await;
+        match change {
+            Some(change) => {
+                let opened = change.make(&desk.people, ticket_id).await;
+                opened.expect("opened");
+            }
+            None => {
+                desk.writes(ticket_id, AuthorKind::Agent).await;
+            }
+        }
+        let (ticket, story) = reply(&desk, written(&desk, ticket_id, closed_at - 1)).await;
+        assert_eq!(story, ["Customer wrote"]);
+        assert_eq!(ticket.state(), TicketState::Open);
+        assert!(ticket.tags.contains(&"silent".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn the_pause_that_the_close_ended_goes_on() {
+    let desk = desk().await;
+    let hour = "automation_pause_value = 60, automation_pause_unit = 2";
+    set_bot(&desk, hour).await;
+    let day = Length::PauseFor(time_value(1, TimeUnit::Day));
+    for length in [day, Length::UntilCompleted(true)] {
+        let ticket_id = desk.answered(1).await[0].ticket_id;
+        let request = PauseAutomationRequest {
+            ticket_id,
+            length: Some(length),
+            ..Default::default()
+        };
+        let mut tickets = desk.people.tickets.clone();
+        tickets.pause_automation(request).await.expect("paused");
+        desk.age(&[ticket_id], 30.0).await;
+        let before = desk.ticket(ticket_id).await.automation;
+        assert_eq!(pass(&desk, ticket_id, 0.0).await[0], "fired Close");
+        let closed = desk.ticket(ticket_id).await.automation.expect("it");
+        assert_eq!(closed.state(), AutomationState::Running);
+        let closed_at = close_at(&desk, ticket_id, 5).await;
+        let (ticket, story) = reply(&desk, written(&desk, ticket_id, closed_at - 1)).await;
+        assert_eq!(story, SUPERSEDED);
+        assert_eq!(ticket.automation, before);
+        assert_eq!(desk.ticket(ticket_id).await, ticket);
+    }
 }
 
 #[tokio::test]
