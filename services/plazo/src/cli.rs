@@ -1,5 +1,7 @@
 //! The arguments of the command.
 
+mod load;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +12,8 @@ use plazo::up::UpOptions;
 use plazo_service::TelemetryConfig;
 use plazo_service::config::LogFormat;
 use url::Url;
+
+pub(crate) use load::{LoadArguments, LoadCommand, LoadUsageError, RunArguments};
 
 /// The clockwork of a customer-service desk.
 #[derive(Debug, Parser)]
@@ -27,6 +31,9 @@ pub(crate) enum Command {
     /// Play conversations against a running cluster, and check what comes of them
     #[command(long_about = DEMO_ABOUT, after_long_help = DEMO_JSON)]
     Demo(DemoArguments),
+    /// Put load on a timer, and count what is late, lost, doubled or early
+    #[command(long_about = load::LOAD_ABOUT, after_long_help = load::LOAD_MORE)]
+    Load(Box<LoadArguments>),
 }
 
 const UP_ABOUT: &str = "\

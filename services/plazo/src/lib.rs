@@ -2,5 +2,6 @@
 
 pub mod cluster;
 pub mod demo;
+pub mod load;
 mod style;
 pub mod up;

@@ -2,6 +2,7 @@
 
 mod cli;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -9,9 +10,11 @@ use clap::Parser as _;
 use plazo::demo::json::JsonLines;
 use plazo::demo::timeline::Timeline;
 use plazo::demo::{self, DemoError};
+use plazo::load::progress::Progress;
+use plazo::load::{self, LoadError, answering, private};
 use plazo::up::{self, UpError};
 
-use cli::{Cli, Command, DemoArguments};
+use cli::{Cli, Command, DemoArguments, LoadArguments, LoadCommand, RunArguments};
 
 /// Exit code for arguments or a configuration that can't be used (`EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
@@ -42,7 +45,14 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut builder = match &command {
+        // Answers are made faster than they are handed from thread to thread.
+        Command::Load(arguments) if matches!(arguments.command, Some(LoadCommand::Handler(_))) => {
+            tokio::runtime::Builder::new_current_thread()
+        }
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder
         .enable_all()
         .build()
         .context("can't start the runtime")?;
@@ -53,6 +63,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Demo(arguments) => play(&arguments).await,
+            Command::Load(arguments) => put_load(&arguments).await,
         }
     });
     // What still blocks a thread must not hold the process.
@@ -74,6 +85,46 @@ async fn play(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
+async fn put_load(arguments: &LoadArguments) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        Some(LoadCommand::Handler(arguments)) => answering::run(&arguments.to_options()).await?,
+        Some(LoadCommand::Timer) => private::serve_timer()
+            .await
+            .map_err(anyhow::Error::from_boxed)?,
+        Some(LoadCommand::Cluster) => private::serve_cluster()
+            .await
+            .map_err(anyhow::Error::from_boxed)?,
+        None => return put_load_on(&arguments.run).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn put_load_on(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    let options = arguments.to_options()?;
+    let mut progress = Progress::of_stderr(options.quiet);
+    let report = load::run(&options, &mut progress).await;
+    progress.end_line();
+    let report = report?;
+    // First what is seen, so that it is not lost when a file can't be written.
+    let mut stdout = std::io::stdout().lock();
+    let printed = if options.json {
+        writeln!(stdout, "{}", report.to_json())
+    } else {
+        write!(stdout, "{report}")
+    };
+    // Whoever reads may have seen enough.
+    let _ = printed.and_then(|()| stdout.flush());
+    if let Some(folder) = &options.output {
+        report.write_files(folder)?;
+        progress.say(&format!("results are in {}", folder.display()));
+    }
+    Ok(if report.passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
 /// Whether the error is about what was asked for, and not about what happened.
 fn is_usage(error: &anyhow::Error) -> bool {
     let is_of_demo = matches!(
@@ -83,5 +134,12 @@ fn is_usage(error: &anyhow::Error) -> bool {
     let is_of_up = error
         .downcast_ref::<UpError>()
         .is_some_and(UpError::is_usage);
-    is_of_demo || is_of_up || error.is::<cli::UsageError>()
+    let is_of_load = error
+        .downcast_ref::<LoadError>()
+        .is_some_and(LoadError::is_usage);
+    is_of_demo
+        || is_of_up
+        || is_of_load
+        || error.is::<cli::UsageError>()
+        || error.is::<cli::LoadUsageError>()
 }

@@ -17,6 +17,33 @@ async fn bad_arguments_are_one_thing_and_bad_luck_another() {
         (&["demo", "--only", "nobody"], "silence, answer"),
         (&["demo", "--endpoint", "127.0.0.1:5001"], "is no address"),
         (&["demo", "--endpoint", "http://h", "--port", "1"], "--port"),
+        (&["load", "--rate", "0"], "--rate must be"),
+        (&["load", "--tickets", "5", "--duration", "1s"], "--tickets"),
+        (&["load", "--duration", "5"], "as in 500ms"),
+        (&["load", "--timer", "http://h:1"], "--serve-handler"),
+        (&["load", "--rate-to", "5"], "--shape ramp"),
+        (
+            &["load", "--ticketing", "http://h:1"],
+            "--handler ticketing",
+        ),
+        (
+            &["load", "--handler", "ticketing", "--ahead", "1.5s"],
+            "whole seconds",
+        ),
+        (
+            &["load", "--handler", "ticketing", "--shape", "churn"],
+            "churn",
+        ),
+        (
+            &[
+                "load",
+                "--timer",
+                "nowhere",
+                "--serve-handler",
+                "127.0.0.1:0",
+            ],
+            "is no address",
+        ),
     ] {
         let ended = run(command(arguments)).await;
         assert_eq!(ended.code, Some(64), "{arguments:?}: {}", ended.stderr);
@@ -31,6 +58,8 @@ async fn bad_arguments_are_one_thing_and_bad_luck_another() {
         &["--version"],
         &["demo", "--help"],
         &["up", "--help"],
+        &["load", "--help"],
+        &["load", "handler", "--help"],
     ] {
         let ended = run(command(arguments)).await;
         assert_eq!(

@@ -2,5 +2,7 @@
 
 mod command;
 mod demo;
+mod load;
+mod load_handler;
 mod plazo;
 mod up;

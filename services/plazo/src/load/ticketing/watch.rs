@@ -1,0 +1,139 @@
+//! Follows ticketing's events.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
+use plazo_proto::ticketing::v1::ticket_event::Payload;
+use plazo_proto::ticketing::v1::{Stage, StreamEventsRequest, StreamEventsResponse, TicketEvent};
+use plazo_service::{Actor, ClientConfig, ServiceChannel, connect_lazy};
+use prost_types::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::{Duration, sleep};
+use tonic::{Code, Status};
+
+use crate::load::LoadError;
+use crate::load::handler::now_us;
+use crate::load::ledger::SharedLedger;
+
+/// An event that is no older has just happened.
+const RECENT_US: i64 = 1_000_000;
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+/// Batches are at most a thousand events; messages are short.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// The tickets of the load, by their numbers and by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Tickets(Mutex<(Vec<i64>, HashMap<i64, u32>)>);
+
+impl Tickets {
+    /// A ticket was opened.
+    pub(super) fn add(&self, index: u32, ticket_id: i64) {
+        let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = index as usize;
+        if tickets.0.len() <= place {
+            tickets.0.resize(place + 1, 0);
+        }
+        tickets.0[place] = ticket_id;
+        tickets.1.insert(ticket_id, index);
+    }
+
+    /// The id of a ticket.
+    pub(super) fn id_of(&self, index: u32) -> Option<i64> {
+        let tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = tickets.0.get(index as usize).copied();
+        id.filter(|id| *id > 0)
+    }
+
+    fn index_of(&self, ticket_id: i64) -> Option<u32> {
+        let tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tickets.1.get(&ticket_id).copied()
+    }
+}
+
+/// Follows the events for ever, from the beginning; connects again when the stream breaks.
+pub(super) async fn watch(
+    endpoint: &str,
+    tickets: &Tickets,
+    ledger: &SharedLedger,
+    caught_up: &Notify,
+) -> LoadError {
+    let channel = match connect_lazy(&ClientConfig::new(endpoint), Actor::service("load")) {
+        Ok(channel) => channel.for_streams(),
+        Err(_) => return LoadError::Endpoint(endpoint.to_owned()),
+    };
+    let client = FeedServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let mut position = String::new();
+    loop {
+        let followed = follow(client.clone(), &mut position, tickets, ledger, caught_up);
+        let Err(status) = followed.await else {
+            continue;
+        };
+        let is_passing = matches!(
+            status.code(),
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::Unknown
+                | Code::Cancelled
+                | Code::Internal
+        );
+        if !is_passing {
+            return LoadError::call("StreamEvents", status);
+        }
+        sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+async fn follow(
+    mut client: FeedServiceClient<ServiceChannel>,
+    position: &mut String,
+    tickets: &Tickets,
+    ledger: &SharedLedger,
+    caught_up: &Notify,
+) -> Result<(), Status> {
+    let request = StreamEventsRequest {
+        position: position.clone(),
+    };
+    let mut stream = client.stream_events(request).await?.into_inner();
+    while let Some(batch) = stream.message().await? {
+        if is_recent(&batch) {
+            caught_up.notify_one();
+        }
+        for event in &batch.events {
+            apply(event, tickets, ledger);
+        }
+        *position = batch.position;
+    }
+    Ok(())
+}
+
+/// Whether there was nothing more to tell, or only what happened just now.
+fn is_recent(batch: &StreamEventsResponse) -> bool {
+    let last = batch
+        .events
+        .last()
+        .and_then(|event| event.event_time.as_ref());
+    last.is_none_or(|time| now_us() - unix_us(time) < RECENT_US)
+}
+
+fn apply(event: &TicketEvent, tickets: &Tickets, ledger: &SharedLedger) {
+    let Some(Payload::StageFired(fired)) = &event.payload else {
+        return;
+    };
+    if fired.stage() != Stage::FirstAlert {
+        return;
+    }
+    let Some(index) = tickets.index_of(event.ticket_id) else {
+        return;
+    };
+    let (Some(at), Some(due)) = (&event.event_time, &fired.due_time) else {
+        return;
+    };
+    let (at_us, due_us) = (unix_us(at), unix_us(due));
+    let mut ledger = ledger.lock();
+    ledger.told_of_firing(index as usize, at_us - due_us, at_us);
+}
+
+fn unix_us(time: &Timestamp) -> i64 {
+    time.seconds * 1_000_000 + i64::from(time.nanos) / 1_000
+}
