@@ -27,6 +27,7 @@ mod folder;
 mod postgres;
 mod process;
 mod redis;
+mod redis_groups;
 mod server;
 mod test_servers;
 mod url;
@@ -35,6 +36,7 @@ pub use error::{LocalError, Result};
 pub use folder::{DataFolder, SOCKET_PATH_BYTES_MAX};
 pub use postgres::{POSTGRES_USER, PostgresOptions, PostgresServer};
 pub use redis::{RedisOptions, RedisServer};
+pub use redis_groups::{RedisCluster, RedisClusterOptions, RedisSentinels, RedisSentinelsOptions};
 pub use test_servers::TestServers;
 
 use std::path::PathBuf;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use crate::binaries::find_redis;
@@ -22,6 +22,9 @@ const SOCKET_NAME: &str = "redis.sock";
 /// A server that loads its data answers at once; one that hangs is asked again.
 const PING_BOUND: Duration = Duration::from_secs(1);
 
+/// Nothing that is asked of a server takes long.
+const CALL_BOUND: Duration = Duration::from_secs(10);
+
 const KIND: Kind = Kind {
     name: "Redis",
     // Writes what is left of the append-only file.
@@ -29,6 +32,17 @@ const KIND: Kind = Kind {
     // There is nothing between asking and SIGKILL.
     second_signal: Signal::SIGKILL,
 };
+
+/// What a server is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It keeps data; it may follow another one.
+    Alone,
+    /// It is a node of a cluster, and listens on a TCP port.
+    ClusterNode,
+    /// It watches others and keeps no data, and listens on a TCP port.
+    Sentinel,
+}
 
 /// How to run a Redis server.
 #[derive(Debug, Clone)]
@@ -41,6 +55,7 @@ pub struct RedisOptions {
     /// Whether it also listens on a free TCP port of 127.0.0.1, without a password: for tests that put a proxy
     /// between, or a replica beside.
     pub tcp: bool,
+    pub(crate) role: Role,
     /// More lines of `redis.conf`; they win over the ones made here.
     pub settings: Vec<String>,
     /// How long a start may take, loading the data included; default 60 s.
@@ -56,6 +71,7 @@ impl RedisOptions {
             folder,
             append_only: true,
             tcp: false,
+            role: Role::Alone,
             settings: Vec::new(),
             start_timeout: Duration::from_mins(1),
             stop_timeout: Duration::from_secs(20),
@@ -103,6 +119,8 @@ pub struct RedisServer {
     options: RedisOptions,
     program: PathBuf,
     tcp_port: Option<u16>,
+    /// Where the nodes of a cluster talk to each other.
+    bus_port: Option<u16>,
 }
 
 impl RedisServer {
@@ -123,8 +141,9 @@ impl RedisServer {
             options,
             program,
             tcp_port: None,
+            bus_port: None,
         };
-        if redis.options.tcp {
+        if redis.options.tcp || redis.options.role != Role::Alone {
             redis.launch_on_free_port().await?;
         } else {
             redis.launch().await?;
@@ -193,6 +212,16 @@ impl RedisServer {
         self.server.folder().data()
     }
 
+    /// Sends a command and returns the answer; see [`call`].
+    pub(crate) async fn call(&self, words: &[&str]) -> Result<String> {
+        call(&self.socket_path(), words).await
+    }
+
+    /// Where the nodes of a cluster talk to each other, when this is one.
+    pub(crate) fn bus_port(&self) -> Option<u16> {
+        self.bus_port
+    }
+
     /// The server's log.
     pub fn log_path(&self) -> PathBuf {
         self.server.folder().log()
@@ -203,6 +232,9 @@ impl RedisServer {
         let attempts = 3;
         for attempt in 1..=attempts {
             self.tcp_port = Some(free_port()?);
+            if self.options.role == Role::ClusterNode {
+                self.bus_port = Some(free_port()?);
+            }
             match self.launch().await {
                 Err(error) if attempt < attempts => tracing::warn!(%error, "trying another port"),
                 result => return result,
@@ -218,7 +250,11 @@ impl RedisServer {
         if let Some(account) = self.server.folder().account() {
             account.own(&path)?;
         }
-        self.server.launch(&self.program, &[path.into()]).await?;
+        let mut arguments = vec![path.into()];
+        if self.options.role == Role::Sentinel {
+            arguments.push("--sentinel".into());
+        }
+        self.server.launch(&self.program, &arguments).await?;
         let socket = self.socket_path();
         let ready = async |_: Pid| answers_ping(&socket).await;
         self.server
@@ -238,17 +274,30 @@ impl RedisServer {
              unixsocket {}\n\
              unixsocketperm 700\n\
              daemonize no\n\
-             dir {}\n\
-             save \"\"\n\
-             appendonly {append_only}\n\
-             appendfsync everysec\n\
-             maxmemory-policy noeviction\n",
+             dir {}\n",
             self.tcp_port.unwrap_or(0),
             quote(&self.socket_path()),
             quote(&self.data_folder()),
         );
+        // Writing to a string can't fail.
+        if self.options.role != Role::Sentinel {
+            let _ = write!(
+                text,
+                "save \"\"\n\
+                 appendonly {append_only}\n\
+                 appendfsync everysec\n\
+                 maxmemory-policy noeviction\n"
+            );
+        }
+        if let Some(bus_port) = self.bus_port {
+            let _ = write!(
+                text,
+                "cluster-enabled yes\n\
+                 cluster-config-file nodes.conf\n\
+                 cluster-port {bus_port}\n"
+            );
+        }
         for line in &self.options.settings {
-            // Writing to a string can't fail.
             let _ = writeln!(text, "{line}");
         }
         text
@@ -278,6 +327,45 @@ async fn answers_ping(socket: &Path) -> bool {
         Ok::<_, std::io::Error>(&answer == b"+PONG")
     };
     matches!(tokio::time::timeout(PING_BOUND, ping).await, Ok(Ok(true)))
+}
+
+/// Sends a command to the server on the socket. Returns a plain answer as text, and a list with an item a line.
+async fn call(socket: &Path, words: &[&str]) -> Result<String> {
+    let asked = async {
+        let stream = UnixStream::connect(socket).await?;
+        let mut stream = BufReader::new(stream);
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            // Writing to a string can't fail.
+            let _ = write!(request, "${}\r\n{word}\r\n", word.len());
+        }
+        stream.write_all(request.as_bytes()).await?;
+        let mut items = Vec::new();
+        let mut wanted = 1;
+        while wanted > 0 {
+            wanted -= 1;
+            let mut line = String::new();
+            stream.read_line(&mut line).await?;
+            let (kind, rest) = line.trim_end().split_at_checked(1).unwrap_or_default();
+            match kind {
+                "+" | ":" => items.push(rest.to_owned()),
+                "$" if rest == "-1" => items.push(String::new()),
+                "$" => {
+                    let mut bytes = vec![0; rest.parse::<usize>().unwrap_or(0) + 2];
+                    stream.read_exact(&mut bytes).await?;
+                    bytes.truncate(bytes.len() - 2);
+                    items.push(String::from_utf8_lossy(&bytes).into_owned());
+                }
+                "*" => wanted += rest.parse::<usize>().unwrap_or(0),
+                _ => return Err(std::io::Error::other(rest.to_owned())),
+            }
+        }
+        Ok(items.join("\n"))
+    };
+    let bounded = tokio::time::timeout(CALL_BOUND, asked).await;
+    bounded
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        .map_err(file_error("ask the server on", socket))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use plazo_proto::timer::v1::timer_service_client::TimerServiceClient;
-use plazo_proto::timer::v1::{ArmTicketsRequest, TicketArm, TicketGeneration};
+use plazo_proto::timer::v1::{ArmOutcome, ArmTicketsRequest, TicketArm, TicketGeneration};
 use plazo_service::{Deadline, ServiceChannel, TaskError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,11 +17,14 @@ use crate::changes::Changes;
 use crate::config::RelayConfig;
 use crate::instants::to_proto;
 use crate::metrics::RelayMetrics;
+use crate::store::clocks::TicketKey;
 use crate::store::deadlines::{self, DirtyTicket};
 
 /// The timer removes so many superseded generations at most; older strays are answered STALE once and are gone.
 const MAX_SUPERSEDED: i64 = 16;
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
+/// The wait before those that the timer could not take are offered again. Short, since others come after them.
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Hands dirty tickets to the timer.
 #[derive(Debug, Clone)]
@@ -62,11 +65,23 @@ impl Relay {
         let mut committed = self.changes.committed();
         let mut backoff = FIRST_BACKOFF;
         let mut behind_since: Option<Instant> = None;
+        let mut round = Round::default();
         loop {
             committed.mark_unchanged();
-            let wait = match self.hand_over().await {
-                Ok(handed) if handed == self.config.batch => Duration::ZERO,
-                Ok(_) => {
+            let wait = match self.hand_over(&mut round).await {
+                Ok(()) if round.after.is_some() => Duration::ZERO,
+                Ok(()) if std::mem::take(&mut round.refused) > 0 => {
+                    let since = *behind_since.get_or_insert_with(|| {
+                        tracing::warn!("relay is behind: the timer can't take some tickets now");
+                        Instant::now()
+                    });
+                    self.metrics.lag.set(since.elapsed().as_secs_f64());
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        () = tokio::time::sleep(REFUSED_PAUSE) => continue,
+                    }
+                }
+                Ok(()) => {
                     behind_since = None;
                     backoff = FIRST_BACKOFF;
                     self.metrics.lag.set(0.0);
@@ -81,6 +96,7 @@ impl Relay {
                         Instant::now()
                     });
                     self.metrics.lag.set(since.elapsed().as_secs_f64());
+                    round = Round::default();
                     let wait = backoff;
                     backoff = (backoff * 2).min(Duration::from_millis(self.config.max_backoff_ms));
                     tokio::select! {
@@ -97,25 +113,55 @@ impl Relay {
         }
     }
 
-    /// Hands one batch over, and tells how many there were.
-    async fn hand_over(&self) -> Result<u32, RelayError> {
-        let dirty = deadlines::dirty(self.changes.pool(), i64::from(self.config.batch)).await?;
-        if dirty.is_empty() {
-            return Ok(0);
+    /// Hands the next batch of a round over.
+    async fn hand_over(&self, round: &mut Round) -> Result<(), RelayError> {
+        let limit = i64::from(self.config.batch);
+        let dirty = deadlines::dirty(self.changes.pool(), round.after.take(), limit).await?;
+        let Some(last) = dirty.last() else {
+            return Ok(());
+        };
+        if u32::try_from(dirty.len()) == Ok(self.config.batch) {
+            round.after = Some(last.key);
         }
         let request = ArmTicketsRequest {
             arms: dirty.iter().map(arm_of).collect(),
         };
         let deadline = Deadline::after(Duration::from_millis(self.config.arm_timeout_ms));
-        self.timer
+        let response = self
+            .timer
             .clone()
             .arm_tickets(deadline.request(request))
             .await
             .map_err(Box::new)?;
-        deadlines::mark_armed(self.changes.pool(), &dirty).await?;
-        self.metrics.armed.inc_by(dirty.len() as u64);
-        Ok(u32::try_from(dirty.len()).unwrap_or(u32::MAX))
+        let asked = dirty.len();
+        let armed = armed_of(dirty, &response.into_inner().outcomes);
+        round.refused += asked - armed.len();
+        deadlines::mark_armed(self.changes.pool(), &armed).await?;
+        self.metrics.armed.inc_by(armed.len() as u64);
+        Ok(())
     }
+}
+
+/// One pass over the dirty tickets, batch by batch.
+#[derive(Debug, Default)]
+struct Round {
+    /// Where the next batch begins; none at the start of a pass.
+    after: Option<TicketKey>,
+    /// How many the timer could not take in this pass.
+    refused: usize,
+}
+
+/// Those that the timer has armed. One that does not answer item by item has armed all of them.
+fn armed_of(dirty: Vec<DirtyTicket>, outcomes: &[i32]) -> Vec<DirtyTicket> {
+    if outcomes.is_empty() {
+        return dirty;
+    }
+    let armed = i32::from(ArmOutcome::Armed);
+    dirty
+        .into_iter()
+        .zip(outcomes)
+        .filter_map(|(ticket, outcome)| (*outcome == armed).then_some(ticket))
+        .collect()
 }
 
 /// Adds the present generation and removes those before it, from the last one that the timer may hold; never the one
@@ -143,7 +189,6 @@ fn arm_of(ticket: &DirtyTicket) -> TicketArm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::clocks::TicketKey;
 
     #[test]
     fn removes_what_was_armed_before_and_never_what_it_adds() {

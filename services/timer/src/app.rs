@@ -23,7 +23,7 @@ use crate::store::Store;
 
 const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 /// After calls have had their time, dispatches get this much more to ack.
-const TASKS_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const TASKS_GRACE: Duration = Duration::from_secs(1);
 
 /// A timer that is ready to run.
 #[derive(Debug)]
@@ -72,6 +72,14 @@ impl App {
         let grace = Duration::from_millis(self.core.config.server.shutdown_grace_ms);
         let supervisor = Supervisor::new(Config::NAME, &shutdown);
         let core = Arc::clone(&self.core);
+        supervisor.spawn("keeper", OnEnd::Restart, move |shutdown| {
+            let core = Arc::clone(&core);
+            async move {
+                core.store.connection().keep(&shutdown).await;
+                Ok(())
+            }
+        });
+        let core = Arc::clone(&self.core);
         supervisor.spawn("guard", OnEnd::Restart, move |shutdown| {
             guard::run(Arc::clone(&core), shutdown)
         });
@@ -90,7 +98,8 @@ impl App {
             .await;
         // When the server can't go on, the rest ends too.
         let ended = supervisor.shut_down(grace + TASKS_GRACE).await;
-        // Not before the dispatches have ended: whoever starts and finds nobody ends all leases.
+        // Not before the dispatches have ended: whoever starts and finds nobody, not even one that is leaving as this one
+        // has been since the guard ended, ends all leases.
         if let Err(error) = self.core.store.leave(&self.core.replica_id).await {
             tracing::warn!(
                 error = chain(&error),

@@ -11,42 +11,36 @@ use std::time::Duration;
 
 use plazo_service::status::chain;
 use plazo_service::supervisor::TaskError;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
-use crate::dispatch::{Batch, Lease, dispatch};
+use crate::dispatch::{Batch, LateAcks, Lease, dispatch};
 use crate::metrics::seconds;
-use crate::store::{Claim, Claimed, StoreError};
+use crate::shard::Shard;
+use crate::store::{Claim, Claimed};
 use shards::ShardStates;
 
 /// How often the ends of leases are looked at. A replica's own claims tell it more often.
 const LEASE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
-const FIRST_BACKOFF: Duration = Duration::from_millis(20);
-const LONGEST_BACKOFF: Duration = Duration::from_millis(500);
+/// How often the shards of other replicas are looked at.
+const FOREIGN_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a shard whose claim failed waits, as while its slot moves. If it goes on failing, its breaker opens.
+const FAILED_PAUSE_MS: i64 = 20;
 
 /// Claims and dispatches until shutdown, then waits for what it has dispatched.
 pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) -> Result<(), TaskError> {
     let mut claiming = Claiming::new(core);
-    let mut backoff = FIRST_BACKOFF;
     while !shutdown.is_cancelled() {
-        let pause = match claiming.step().await {
-            Ok(pause) => {
-                backoff = FIRST_BACKOFF;
-                pause
-            }
-            Err(error) => {
-                tracing::warn!(error = chain(&error), wait = ?backoff, "nothing can be claimed");
-                let pause = Pause::Exactly(backoff);
-                backoff = (backoff * 2).min(LONGEST_BACKOFF);
-                pause
-            }
-        };
+        let pause = claiming.step().await;
         shutdown.run_until_cancelled(claiming.wait(pause)).await;
     }
     // Their answers are worth waiting for: otherwise the leases must end by themselves.
-    while claiming.dispatches.join_next().await.is_some() {}
+    while let Some(ended) = claiming.dispatches.join_next().await {
+        claiming.ended(ended);
+    }
+    while claiming.late_acks.join_next().await.is_some() {}
     Ok(())
 }
 
@@ -60,16 +54,21 @@ enum Pause {
     /// Until Redis' clock reads so many Unix milliseconds, but not longer than the other, and less when something earlier
     /// is armed.
     Until(i64, Duration),
-    /// A free dispatch slot.
-    Slot,
+    /// The same, and less when a dispatch ends.
+    RoomOrUntil(i64, Duration),
 }
 
 struct Claiming {
     core: Arc<Core>,
     shards: ShardStates,
-    dispatches: JoinSet<()>,
+    dispatches: JoinSet<Option<LateAcks>>,
+    /// Leases whose shards give no answers. They take up no dispatch slot: the shards that do answer go on.
+    late_acks: JoinSet<()>,
     looked_at: Option<Instant>,
     looked_at_leases: Option<Instant>,
+    looked_at_foreign: Instant,
+    /// The version of the ownership that `shards` has.
+    ownership_version: u64,
     /// After a small batch, the next one waits until then for more work.
     linger_until: Option<Instant>,
 }
@@ -80,103 +79,149 @@ impl Claiming {
             shards: ShardStates::new(core.store.layout()),
             core,
             dispatches: JoinSet::new(),
+            late_acks: JoinSet::new(),
             looked_at: None,
             looked_at_leases: None,
+            looked_at_foreign: Instant::now(),
+            ownership_version: 0,
             linger_until: None,
         }
     }
 
-    async fn step(&mut self) -> Result<Pause, StoreError> {
+    async fn step(&mut self) -> Pause {
         while let Some(ended) = self.dispatches.try_join_next() {
-            log_panic(ended);
+            self.ended(ended);
         }
+        while self.late_acks.try_join_next().is_some() {}
         self.core
             .wake
             .take(|shard, due_ms| self.shards.hint(shard, due_ms));
+        self.note_ownership();
         let look_interval = Duration::from_millis(self.core.config.timer.look_interval_ms);
         if self
             .looked_at
             .is_none_or(|at| at.elapsed() >= look_interval)
         {
-            self.look().await?;
+            self.look().await;
+        }
+        if self.looked_at_foreign.elapsed() >= FOREIGN_LOOK_INTERVAL {
+            self.look_at_foreign().await;
         }
 
-        let free_slots = self
-            .core
-            .config
-            .timer
-            .dispatch_slots
-            .saturating_sub(self.dispatches.len());
-        if free_slots == 0 {
-            return Ok(Pause::Slot);
-        }
         let now_ms = self.core.clock.now_ms();
+        let breakers = self.core.store.connection().breakers();
+        self.shards.leave_alone(|shard| breakers.is_open(shard));
+        let next_ms = self.shards.next_ms_after(now_ms);
+        let until_look = self.looked_at.map_or(Duration::ZERO, |at| {
+            look_interval.saturating_sub(at.elapsed())
+        });
         let Some(is_large) = self.shards.ready(now_ms) else {
-            let until_look = self.looked_at.map_or(Duration::ZERO, |at| {
-                look_interval.saturating_sub(at.elapsed())
-            });
-            return Ok(Pause::Until(self.shards.next_ms(), until_look));
+            return Pause::Until(next_ms, until_look);
         };
         if !is_large
             && let Some(until) = self.linger_until.take()
             && let wait = until.saturating_duration_since(Instant::now())
             && !wait.is_zero()
         {
-            return Ok(Pause::Exactly(wait));
+            return Pause::Exactly(wait);
         }
-        self.claim(now_ms, free_slots).await?;
-        Ok(Pause::None)
+        let room = self.core.limiter.room();
+        let selected = self.shards.select(now_ms, room);
+        if selected.is_empty() {
+            return Pause::RoomOrUntil(next_ms, until_look);
+        }
+        self.claim(now_ms, selected, room.batch).await;
+        Pause::None
     }
 
-    async fn look(&mut self) -> Result<(), StoreError> {
+    /// Takes over which shards are this replica's, if that has changed. What it no longer owns it finishes and acks all the
+    /// same.
+    fn note_ownership(&mut self) {
+        let ownership = &self.core.ownership;
+        let version = ownership.version();
+        if version != self.ownership_version {
+            self.ownership_version = version;
+            self.shards.set_owned(|shard| ownership.owns(shard));
+            self.looked_at = None;
+            self.looked_at_leases = None;
+        }
+    }
+
+    async fn look(&mut self) {
+        let own = self.shards.list(true);
         let sent_at = Instant::now();
         let with_leases = self
             .looked_at_leases
             .is_none_or(|at| at.elapsed() >= LEASE_LOOK_INTERVAL);
-        let look = self.core.store.look(with_leases).await?;
-        self.core.clock.observe(look.redis_us, sent_at);
-        self.shards.apply(&look);
+        let look = self.core.store.look(&own, with_leases).await;
+        if let Some(redis_us) = look.redis_us {
+            self.core.clock.observe(redis_us, sent_at);
+        }
+        self.shards.apply(&own, &look, with_leases);
         self.looked_at = Some(sent_at);
         if with_leases {
             self.looked_at_leases = Some(sent_at);
         }
-        Ok(())
     }
 
-    /// Claims from the shards that are ready, in one pipeline, and dispatches what came.
-    async fn claim(&mut self, now_ms: i64, free_slots: usize) -> Result<(), StoreError> {
-        let batch_limit = self.core.config.timer.batch_limit;
-        let claims: Vec<_> = self
-            .shards
-            .select(now_ms, free_slots, batch_limit)
-            .into_iter()
+    /// Finds shards of others from which nobody claims.
+    async fn look_at_foreign(&mut self) {
+        let foreign = self.shards.list(false);
+        self.looked_at_foreign = Instant::now();
+        if foreign.is_empty() {
+            return;
+        }
+        let look = self.core.store.look(&foreign, true).await;
+        let Some(redis_us) = look.redis_us else {
+            return;
+        };
+        self.shards.apply(&foreign, &look, true);
+        let take_over_ms = self.core.config.timer.take_over_ms;
+        let oldest_ms = redis_us / 1_000 - i64::try_from(take_over_ms).unwrap_or(i64::MAX);
+        let taken_over = self.shards.take_over(&foreign, oldest_ms);
+        if taken_over > 0 {
+            self.core.metrics.taken_over.inc_by(taken_over as u64);
+            tracing::info!(
+                shards = taken_over,
+                "claiming from shards of other replicas, which are behind"
+            );
+        }
+    }
+
+    /// Claims from these shards, all at the same time, and dispatches what came in calls of so many entries at most. A
+    /// shard that fails waits a moment; the others don't.
+    async fn claim(&mut self, now_ms: i64, selected: Vec<(Shard, usize)>, batch_limit: usize) {
+        let claims: Vec<_> = selected
+            .iter()
             .map(|(shard, limit)| Claim {
-                shard,
+                shard: *shard,
                 lease_id: self.core.next_lease_id(),
-                limit,
+                limit: *limit,
             })
             .collect();
-        let limits: Vec<_> = claims.iter().map(|claim| claim.limit).collect();
         let sent_at = Instant::now();
-        let answers = self
-            .core
-            .store
-            .claim(claims, self.core.claim_rules())
-            .await?;
+        let answers = self.core.store.claim(claims, self.core.claim_rules()).await;
 
-        let mut failure = None;
         let mut leases = Vec::new();
-        for (answer, limit) in answers.into_iter().zip(limits) {
+        for (answer, (shard, limit)) in answers.into_iter().zip(selected) {
             match answer {
                 Ok(claimed) => {
-                    self.core.clock.observe(claimed.redis_us, sent_at);
+                    let redis_us = claimed.redis_us - claimed.ahead_us;
+                    self.core.clock.observe(redis_us, sent_at);
                     self.shards.claimed(&claimed, limit);
                     self.note(&claimed);
                     if !claimed.entries.is_empty() {
                         leases.push(Lease::new(claimed, sent_at));
                     }
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => {
+                    tracing::debug!(
+                        shard = shard.number(),
+                        error = chain(&error),
+                        "a claim failed"
+                    );
+                    self.shards.failed(shard, now_ms + FAILED_PAUSE_MS);
+                }
             }
         }
         let total: usize = leases.iter().map(|lease| lease.entries.len()).sum();
@@ -185,10 +230,24 @@ impl Claiming {
         self.linger_until = (is_small && total > 0).then(|| Instant::now() + linger);
         for batch in Batch::pack(leases, batch_limit) {
             self.core.faults.after_claim();
+            self.core.limiter.begin(batch.entries().count());
             self.dispatches
                 .spawn(dispatch(Arc::clone(&self.core), batch));
         }
-        failure.map_or(Ok(()), Err)
+    }
+
+    /// A dispatch has ended, but for leases that could not be acked.
+    fn ended(&mut self, ended: Result<Option<LateAcks>, JoinError>) {
+        match ended {
+            Ok(Some(late)) => {
+                self.late_acks.spawn(late.ack(Arc::clone(&self.core)));
+            }
+            // Its leases end by themselves.
+            Err(error) if error.is_panic() => {
+                tracing::error!(error = chain(&error), "a dispatch panicked");
+            }
+            Ok(None) | Err(_) => {}
+        }
     }
 
     fn note(&self, claimed: &Claimed) {
@@ -226,27 +285,22 @@ impl Claiming {
         match pause {
             Pause::None => {}
             Pause::Exactly(wait) => tokio::time::sleep(wait).await,
-            Pause::Slot => {
-                if let Some(ended) = self.dispatches.join_next().await {
-                    log_panic(ended);
-                }
-            }
-            Pause::Until(unix_ms, longest) => {
-                let wait = self.core.clock.until_ms(unix_ms).min(longest);
+            Pause::Until(unix_ms, longest) => sleep_until(&self.core, unix_ms, longest).await,
+            Pause::RoomOrUntil(unix_ms, longest) => {
+                let core = Arc::clone(&self.core);
                 tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = self.core.wake.earlier_than(unix_ms) => {}
+                    () = sleep_until(&core, unix_ms, longest) => {}
+                    Some(ended) = self.dispatches.join_next() => self.ended(ended),
                 }
             }
         }
     }
 }
 
-/// Its leases end by themselves.
-fn log_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(error = chain(&error), "a dispatch panicked");
+async fn sleep_until(core: &Core, unix_ms: i64, longest: Duration) {
+    let wait = core.clock.until_ms(unix_ms).min(longest);
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = core.wake.earlier_than(unix_ms) => {}
     }
 }

@@ -7,6 +7,7 @@ use plazo_service::{ClientConfig, ServerConfig, ServiceConfig, TelemetryConfig};
 use serde::Deserialize;
 
 use crate::shard::Layout;
+use crate::store::Target;
 
 /// The configuration of the timer.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,7 +38,8 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `redis://host:port/database` or `redis+unix:///path`.
+    /// `redis://host:port/database`, `redis+unix:///path`, `redis+sentinel://host:port,…/master-name[/database]` or
+    /// `redis+cluster://host:port,…`; with `user:password@` before the hosts.
     pub url: String,
     /// How long a connection may take to come about, in milliseconds.
     pub connect_timeout_ms: u64,
@@ -45,6 +47,42 @@ pub struct RedisConfig {
     pub response_timeout_ms: u64,
     /// How long the start waits for Redis, in milliseconds.
     pub start_timeout_ms: u64,
+    /// How often sentinels or nodes are asked who serves what, in milliseconds, when nothing points to a change.
+    pub topology_interval_ms: u64,
+    /// Failures in a row after which a shard is left alone for a while.
+    pub breaker_failures: u32,
+    /// How long it is left alone at first, in milliseconds; that doubles with each probe that fails.
+    pub breaker_rest_ms: u64,
+    /// The longest that it is left alone, in milliseconds.
+    pub breaker_rest_max_ms: u64,
+}
+
+impl RedisConfig {
+    /// What the URL names, or what is wrong with it.
+    pub(crate) fn target(&self) -> Result<Target, &'static str> {
+        Target::parse(&self.url)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        if let Err(problem) = self.target() {
+            return Err(ConfigError::value("redis.url", problem));
+        }
+        for (key, value) in [
+            ("redis.connect_timeout_ms", self.connect_timeout_ms),
+            ("redis.response_timeout_ms", self.response_timeout_ms),
+            ("redis.topology_interval_ms", self.topology_interval_ms),
+            ("redis.breaker_failures", u64::from(self.breaker_failures)),
+            ("redis.breaker_rest_ms", self.breaker_rest_ms),
+        ] {
+            check(value > 0, key, "must be above zero")?;
+        }
+        let is_rest = (self.breaker_rest_ms..=10_000).contains(&self.breaker_rest_max_ms);
+        check(
+            is_rest,
+            "redis.breaker_rest_max_ms",
+            "must be at least redis.breaker_rest_ms, and at most 10,000",
+        )
+    }
 }
 
 /// The section `[timer]`.
@@ -63,12 +101,16 @@ pub struct TimerConfig {
     pub lease_margin_ms: u64,
     /// Most tickets in one lease and in one call, 1 to 1,000.
     pub batch_limit: usize,
-    /// Calls of the handler at the same time.
+    /// Most calls of the handler at the same time.
     pub dispatch_slots: usize,
+    /// A call of the handler that takes longer is slow, in milliseconds.
+    pub target_call_ms: u64,
     /// How long a small batch waits for more work, in milliseconds.
     pub linger_ms: u64,
     /// How often Redis is looked at, in milliseconds.
     pub look_interval_ms: u64,
+    /// A shard of another replica whose first entry has been due for longer is claimed from, in milliseconds.
+    pub take_over_ms: u64,
     /// Failed attempts after which a ticket goes into quarantine.
     pub failed_attempts_max: u32,
     /// The wait after the first failed attempt, in milliseconds; it doubles from there.
@@ -89,6 +131,8 @@ pub struct GuardConfig {
     pub interval_ms: u64,
     /// A replica that was silent for so long is taken for dead, in milliseconds.
     pub replica_alive_ms: u64,
+    /// How often the settings of each Redis are checked, in milliseconds.
+    pub settings_interval_ms: u64,
     /// Tickets on one page of a rebuild, 1 to 10,000.
     pub rebuild_page_size: i32,
     /// Deadline of one page, in milliseconds.
@@ -140,6 +184,10 @@ impl TimerConfig {
         check(is_slots, "timer.dispatch_slots", "must be 1 to 1,000")?;
         let is_look = (1..=1_000).contains(&self.look_interval_ms);
         check(is_look, "timer.look_interval_ms", "must be 1 to 1,000")?;
+        let is_target = (1..=60_000).contains(&self.target_call_ms);
+        check(is_target, "timer.target_call_ms", "must be 1 to 60,000")?;
+        let is_take_over = (100..=60_000).contains(&self.take_over_ms);
+        check(is_take_over, "timer.take_over_ms", "must be 100 to 60,000")?;
         check(
             self.linger_ms <= 100,
             "timer.linger_ms",
@@ -180,6 +228,11 @@ impl GuardConfig {
             "guard.replica_alive_ms",
             "must be at least twice guard.interval_ms",
         )?;
+        check(
+            self.settings_interval_ms > 0,
+            "guard.settings_interval_ms",
+            "must be above zero",
+        )?;
         let is_page = (1..=10_000).contains(&self.rebuild_page_size);
         check(is_page, "guard.rebuild_page_size", "must be 1 to 10,000")?;
         let is_timeout = self.rebuild_page_timeout_ms > 0;
@@ -208,19 +261,7 @@ impl ServiceConfig for Config {
         self.server.validate("server")?;
         self.handler.validate("handler")?;
         self.notification.validate("notification")?;
-        let url = redis::parse_redis_url(&self.redis.url);
-        let is_url = url.is_some_and(|url| matches!(url.scheme(), "redis" | "redis+unix" | "unix"));
-        check(
-            is_url,
-            "redis.url",
-            "must begin with redis:// or redis+unix://",
-        )?;
-        for (key, value) in [
-            ("redis.connect_timeout_ms", self.redis.connect_timeout_ms),
-            ("redis.response_timeout_ms", self.redis.response_timeout_ms),
-        ] {
-            check(value > 0, key, "must be above zero")?;
-        }
+        self.redis.validate()?;
         self.timer.validate()?;
         self.guard.validate()?;
 
@@ -285,7 +326,27 @@ mod tests {
                 "30000",
                 "timer.repair_grace_ms",
             ),
+            (
+                "PLAZO_TIMER__TIMER__TAKE_OVER_MS",
+                "99",
+                "timer.take_over_ms",
+            ),
+            (
+                "PLAZO_TIMER__TIMER__TARGET_CALL_MS",
+                "0",
+                "timer.target_call_ms",
+            ),
             ("PLAZO_TIMER__REDIS__URL", "http://localhost", "redis.url"),
+            (
+                "PLAZO_TIMER__REDIS__URL",
+                "redis+sentinel://localhost",
+                "redis.url",
+            ),
+            (
+                "PLAZO_TIMER__REDIS__BREAKER_REST_MAX_MS",
+                "1",
+                "redis.breaker_rest_max_ms",
+            ),
             (
                 "PLAZO_TIMER__HANDLER__ENDPOINT",
                 "nowhere",

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use plazo_proto::notification::v1::notification_service_client::NotificationServiceClient;
 use plazo_proto::timer::v1::ticket_handler_service_client::TicketHandlerServiceClient;
@@ -13,8 +14,10 @@ use tokio::time::Instant;
 
 use crate::clock::RedisClock;
 use crate::config::Config;
+use crate::dispatch::{Limiter, Limits};
 use crate::fault::Faults;
 use crate::metrics::TimerMetrics;
+use crate::ownership::Ownership;
 use crate::rebuild::Marked;
 use crate::shard::Shard;
 use crate::store::{ClaimRules, LeaseId, Store};
@@ -27,6 +30,8 @@ pub(crate) struct Core {
     pub(crate) metrics: TimerMetrics,
     pub(crate) clock: RedisClock,
     pub(crate) wake: Wake,
+    pub(crate) ownership: Ownership,
+    pub(crate) limiter: Limiter,
     pub(crate) faults: Faults,
     pub(crate) handler: TicketHandlerServiceClient<ServiceChannel>,
     pub(crate) notification: NotificationServiceClient<ServiceChannel>,
@@ -53,9 +58,16 @@ impl Core {
         let handler = connect_lazy(&config.handler, actor())?;
         let notification = connect_lazy(&config.notification, actor())?;
         let shard_count = usize::from(store.layout().shard_count());
+        let limits = Limits {
+            batch_max: config.timer.batch_limit,
+            calls_max: config.timer.dispatch_slots,
+            target: Duration::from_millis(config.timer.target_call_ms),
+        };
         Ok(Self {
             clock: RedisClock::new(),
             wake: Wake::new(shard_count),
+            ownership: Ownership::new(shard_count),
+            limiter: Limiter::new(limits, metrics.dispatch_window.clone()),
             faults: Faults::new(&config.fault),
             handler: TicketHandlerServiceClient::new(handler)
                 .max_decoding_message_size(config.handler.max_message_bytes)
@@ -92,6 +104,14 @@ impl Core {
         }
     }
 
+    /// There is an entry in this shard that is due at this instant, in Unix milliseconds. When the shard is another
+    /// replica's, that one finds it at its next look.
+    pub(crate) fn hint(&self, shard: Shard, due_ms: i64) {
+        if self.ownership.owns(shard) {
+            self.wake.hint(shard, due_ms);
+        }
+    }
+
     /// Whether a shard may hold failed or quarantined members. It may be a moment late to say so: then what is kept of
     /// a removed generation goes when it is tried again.
     pub(crate) fn has_failures(&self, shard: Shard) -> bool {
@@ -125,7 +145,7 @@ impl Wake {
     }
 
     /// There is an entry in this shard that is due at this instant, in Unix milliseconds.
-    pub(crate) fn hint(&self, shard: Shard, due_ms: i64) {
+    fn hint(&self, shard: Shard, due_ms: i64) {
         self.earliest_ms[shard.index()].fetch_min(due_ms, Ordering::SeqCst);
         self.has_hints.store(true, Ordering::SeqCst);
         if due_ms < self.sleeping_until_ms.load(Ordering::SeqCst) {

@@ -5,6 +5,7 @@
 
 mod answers;
 mod calls;
+mod limit;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,8 +16,9 @@ use tokio::time::Instant;
 
 use crate::core::Core;
 use crate::shard::Shard;
-use crate::store::{Ack, Claimed, ClaimedEntry, LeaseId, StoreError, count};
+use crate::store::{Ack, Claimed, ClaimedEntry, LeaseId, count};
 use calls::Outcome;
+pub(crate) use limit::{Limiter, Limits, Room};
 
 const ACK_FIRST_BACKOFF: Duration = Duration::from_millis(20);
 const ACK_LONGEST_BACKOFF: Duration = Duration::from_millis(500);
@@ -87,6 +89,11 @@ impl Batch {
         self.leases.iter().flat_map(|lease| &lease.entries)
     }
 
+    /// Whether its entries failed before. Then it is no measure of what the handler bears.
+    fn has_failures(&self) -> bool {
+        self.leases.iter().any(Lease::has_failures)
+    }
+
     fn claimed_at(&self) -> Instant {
         self.leases
             .iter()
@@ -96,10 +103,37 @@ impl Batch {
     }
 }
 
-/// Handles a batch to its end. What can't be finished comes again when the leases end.
-pub(crate) async fn dispatch(core: Arc<Core>, batch: Batch) {
-    let size = count(batch.entries().count());
-    core.metrics.in_flight.inc_by(size);
+/// Leases that could not be acked at once, because their shards gave no answer.
+#[derive(Debug)]
+pub(crate) struct LateAcks {
+    acks: Vec<Ack>,
+    /// When they end by themselves.
+    ends_at: Instant,
+}
+
+/// Entries that are being handled, whatever becomes of them.
+struct InFlight<'a> {
+    core: &'a Core,
+    entries: usize,
+}
+
+impl<'a> InFlight<'a> {
+    fn new(core: &'a Core, entries: usize) -> Self {
+        core.metrics.in_flight.inc_by(count(entries));
+        Self { core, entries }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.core.metrics.in_flight.dec_by(count(self.entries));
+        self.core.limiter.end(self.entries);
+    }
+}
+
+/// Handles a batch to its end. What can't be finished comes again when the leases end. Returns what is left to ack.
+pub(crate) async fn dispatch(core: Arc<Core>, batch: Batch) -> Option<LateAcks> {
+    let _in_flight = InFlight::new(&core, batch.entries().count());
     let acks = match calls::ask_handler(&core, &batch).await {
         Outcome::Answered(mut answer) => {
             core.answered_batches.fetch_add(1, Ordering::Relaxed);
@@ -112,41 +146,53 @@ pub(crate) async fn dispatch(core: Arc<Core>, batch: Batch) {
         Outcome::Unanswered => answers::acks_of_outage(&core, &batch),
     };
     core.faults.before_ack();
-    let lease_ends = batch.claimed_at() + core.config.timer.lease();
-    if let Err(error) = ack(&core, &acks, lease_ends).await {
+    let acks = ack(&core, acks).await;
+    (!acks.is_empty()).then(|| LateAcks {
+        acks,
+        ends_at: batch.claimed_at() + core.config.timer.lease(),
+    })
+}
+
+impl LateAcks {
+    /// Acks while the leases last.
+    pub(crate) async fn ack(mut self, core: Arc<Core>) {
+        let mut backoff = ACK_FIRST_BACKOFF;
+        while Instant::now() + backoff < self.ends_at {
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(ACK_LONGEST_BACKOFF);
+            self.acks = ack(&core, self.acks).await;
+            if self.acks.is_empty() {
+                return;
+            }
+        }
         tracing::warn!(
-            error = chain(&error),
-            entries = size,
+            leases = self.acks.len(),
             "leases could not be acked: their entries come again when they end"
         );
     }
-    core.metrics.in_flight.dec_by(size);
 }
 
-/// Acks while the leases last. An ack may have been done although its answer was lost: doing it twice does no harm.
-async fn ack(core: &Core, acks: &[Ack], lease_ends: Instant) -> Result<(), StoreError> {
-    let mut backoff = ACK_FIRST_BACKOFF;
-    loop {
-        match core.store.ack(acks).await {
+/// Acks, and returns the acks that failed. Those may have been done although their answers were lost: doing them twice
+/// does no harm.
+async fn ack(core: &Core, acks: Vec<Ack>) -> Vec<Ack> {
+    let answers = core.store.ack(&acks).await;
+    let mut failed = Vec::new();
+    for (ack, answer) in acks.into_iter().zip(answers) {
+        match answer {
             Ok(acked) => {
-                core.metrics.acks.inc_by(acked.len() as u64);
-                for acked in acked {
-                    if let Some(due_ms) = acked.next_due_ms {
-                        core.wake.hint(acked.shard, due_ms);
-                    }
-                    if !acked.was_held {
-                        tracing::debug!(
-                            shard = acked.shard.number(),
-                            "an ack came after its lease"
-                        );
-                    }
+                core.metrics.acks.inc();
+                if let Some(due_ms) = acked.next_due_ms {
+                    core.hint(acked.shard, due_ms);
                 }
-                return Ok(());
+                if !acked.was_held {
+                    tracing::debug!(shard = acked.shard.number(), "an ack came after its lease");
+                }
             }
-            Err(error) if Instant::now() + backoff >= lease_ends => return Err(error),
-            Err(error) => tracing::debug!(error = chain(&error), "an ack is sent again"),
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "an ack is sent again");
+                failed.push(ack);
+            }
         }
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(ACK_LONGEST_BACKOFF);
     }
+    failed
 }

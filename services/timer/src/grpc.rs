@@ -92,22 +92,43 @@ impl TimerService for TimerGrpc {
     ) -> Result<Response<proto::ArmTicketsResponse>, Status> {
         let arms = read::arms(&request.into_inner())?;
         let core = &self.core;
-        let counts = core
+        let armed = core
             .store
             .arm(&arms, |shard| core.has_failures(shard))
-            .await
-            .map_err(store_status)?;
-        core.metrics.armed.inc_by(counts.added.unsigned_abs());
-        for arm in &arms {
-            if let Some(due_ms) = arm.due_ms {
-                core.wake
-                    .hint(core.store.layout().shard_of_member(&arm.member), due_ms);
+            .await;
+        let mut response = proto::ArmTicketsResponse::default();
+        let layout = core.store.layout();
+        let mut outcome_of = vec![proto::ArmOutcome::Armed; usize::from(layout.shard_count())];
+        let mut failures = Vec::new();
+        let shard_count = armed.len();
+        for armed in armed {
+            match armed.outcome {
+                Ok(counts) => {
+                    response.added_count += counts.added;
+                    response.removed_count += counts.removed;
+                }
+                Err(error) => {
+                    outcome_of[armed.shard.index()] = write::arm_outcome(&error);
+                    failures.push(error);
+                }
             }
         }
-        Ok(Response::new(proto::ArmTicketsResponse {
-            added_count: counts.added,
-            removed_count: counts.removed,
-        }))
+        core.metrics
+            .armed
+            .inc_by(response.added_count.unsigned_abs());
+        if failures.len() == shard_count
+            && let Some(error) = failures.pop()
+        {
+            return Err(store_status(error));
+        }
+        for arm in &arms {
+            let shard = layout.shard_of_member(&arm.member);
+            if let Some(due_ms) = arm.due_ms {
+                core.hint(shard, due_ms);
+            }
+            response.outcomes.push(outcome_of[shard.index()].into());
+        }
+        Ok(Response::new(response))
     }
 
     async fn repair_tickets(
@@ -123,27 +144,38 @@ impl TimerService for TimerGrpc {
             .collect();
         let shards: Vec<_> = shards.into_iter().collect();
         let grace_ms = i64::try_from(core.config.timer.repair_grace_ms).unwrap_or(i64::MAX);
-        let backlogs = core
-            .store
-            .have_backlog(&shards, grace_ms)
-            .await
-            .map_err(store_status)?;
-        // What waits in a backlog isn't lost.
-        let resting: BTreeSet<_> = shards
-            .into_iter()
-            .zip(backlogs)
-            .filter_map(|(shard, has_backlog)| has_backlog.then_some(shard))
-            .collect();
+        let backlogs = core.store.have_backlog(&shards, grace_ms).await;
+        // What waits in a backlog isn't lost. What can't be asked now is asked for again by the next sweep.
+        let mut resting = BTreeSet::new();
+        let mut failures = Vec::new();
+        for (shard, has_backlog) in shards.iter().zip(backlogs) {
+            match has_backlog {
+                Ok(false) => {}
+                Ok(true) => {
+                    resting.insert(*shard);
+                }
+                Err(error) => {
+                    resting.insert(*shard);
+                    failures.push(error);
+                }
+            }
+        }
+        if failures.len() == shards.len()
+            && let Some(error) = failures.pop()
+        {
+            return Err(store_status(error));
+        }
         let total = entries.len();
         let entries: Vec<_> = entries
             .into_iter()
             .filter(|entry| !resting.contains(&layout.shard_of_member(&entry.member)))
             .collect();
         let mut repaired_count = 0;
-        for repaired in core.store.repair(&entries).await.map_err(store_status)? {
+        for (shard, repaired) in core.store.repair(&entries).await {
+            let repaired = repaired.map_err(store_status)?;
             repaired_count += repaired.added;
             if let Some(due_ms) = repaired.first_due_ms {
-                core.wake.hint(repaired.shard, due_ms);
+                core.hint(shard, due_ms);
             }
         }
         if repaired_count > 0 {
@@ -224,8 +256,7 @@ impl TimerService for TimerGrpc {
         let released_count = core.store.release(&members).await.map_err(store_status)?;
         let now_ms = core.clock.now_ms();
         for member in &members {
-            core.wake
-                .hint(core.store.layout().shard_of_member(member), now_ms);
+            core.hint(core.store.layout().shard_of_member(member), now_ms);
         }
         Ok(Response::new(proto::ReleaseQuarantinedEntriesResponse {
             released_count,
@@ -237,14 +268,21 @@ impl TimerService for TimerGrpc {
         _: Request<proto::GetTimerStatsRequest>,
     ) -> Result<Response<proto::GetTimerStatsResponse>, Status> {
         let store = &self.core.store;
-        let (now_ms, counts) = store.counts().await.map_err(store_status)?;
+        let now_ms = self.core.clock.now_ms();
+        let mut counts = store.counts(now_ms).await;
+        if counts.iter().all(|(_, counts)| counts.is_err())
+            && let Some((_, Err(error))) = counts.pop()
+        {
+            return Err(store_status(error));
+        }
         let alive_ms = self.core.config.guard.replica_alive_ms;
-        let replica_ids = store.replicas(alive_ms).await.map_err(store_status)?;
+        // The list may be in a Redis that is away while others are there.
+        let replica_ids = store.replicas(alive_ms).await.unwrap_or_default();
         let layout = store.layout();
         Ok(Response::new(proto::GetTimerStatsResponse {
             shards: counts
-                .into_iter()
-                .map(|counts| write::shard_stats(&counts, layout))
+                .iter()
+                .map(|counts| write::shard_stats(counts, layout, &replica_ids))
                 .collect(),
             redis_time: Some(write::timestamp(now_ms)),
             replica_ids,
@@ -268,7 +306,7 @@ fn reader_tenant(actor: &Actor) -> Result<Option<i64>, Status> {
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn store_status(error: StoreError) -> Status {
     match error {
-        StoreError::Unavailable(_) => {
+        StoreError::Unavailable(_) | StoreError::LeftAlone => {
             tracing::warn!(
                 error = plazo_service::status::chain(&error),
                 "redis is unavailable"

@@ -4,10 +4,13 @@
 //! the keys of a namespace carry `{namespace}`.
 
 use crate::shard::Shard;
+use crate::store::{Route, slot_of};
 
 /// The keys of one shard.
 #[derive(Debug, Clone)]
 pub(crate) struct ShardKeys {
+    /// Where they are.
+    pub(crate) route: Route,
     /// Sorted set: member ([`Member`](crate::entry::Member)), scored by its due instant in Unix milliseconds.
     pub(crate) due: String,
     /// Sorted set: lease id, scored by the instant at which the lease ends, in Unix milliseconds.
@@ -28,8 +31,13 @@ pub(crate) struct ShardKeys {
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     shards: Vec<ShardKeys>,
+    /// Where the keys of the namespace as a whole are.
+    pub(crate) route: Route,
     /// Sorted set: replica id, scored by its last heartbeat in Unix milliseconds.
     pub(crate) replicas: String,
+    /// Sorted set: id of a replica that is about to end, scored by the instant until which it may ack its leases, in Unix
+    /// milliseconds.
+    pub(crate) leaving: String,
     /// String: the number of shards and of lanes, as in `16/4`.
     pub(crate) layout: String,
 }
@@ -41,6 +49,10 @@ impl Keys {
             .map(|shard| {
                 let key = |name: &str| format!("plazo:{{{namespace}:s{shard:03}}}:{name}");
                 ShardKeys {
+                    route: Route {
+                        slot: slot_of(&key("due")),
+                        shard: Some(Shard::new(shard)),
+                    },
                     due: key("due"),
                     leases: key("leases"),
                     leased: key("leased"),
@@ -51,9 +63,15 @@ impl Keys {
                 }
             })
             .collect();
+        let replicas = format!("plazo:{{{namespace}}}:replicas");
         Self {
             shards,
-            replicas: format!("plazo:{{{namespace}}}:replicas"),
+            route: Route {
+                slot: slot_of(&replicas),
+                shard: None,
+            },
+            replicas,
+            leaving: format!("plazo:{{{namespace}}}:leaving"),
             layout: format!("plazo:{{{namespace}}}:shards"),
         }
     }
@@ -85,6 +103,7 @@ mod tests {
             assert!(key.starts_with("plazo:{desk:s007}:"), "{key}");
         }
         assert_eq!(keys.replicas, "plazo:{desk}:replicas");
+        assert_eq!(keys.leaving, "plazo:{desk}:leaving");
         assert_eq!(keys.layout, "plazo:{desk}:shards");
     }
 }

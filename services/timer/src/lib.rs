@@ -16,6 +16,7 @@
 //! ```
 
 mod app;
+mod breaker;
 mod checks;
 mod claiming;
 mod clock;
@@ -29,6 +30,7 @@ mod grpc;
 mod guard;
 mod keys;
 mod metrics;
+mod ownership;
 mod rebuild;
 mod shard;
 mod store;

@@ -25,8 +25,17 @@ pub(crate) struct TimerMetrics {
     /// Entries whose generation was no longer the ticket's.
     pub(crate) stale: Counter,
     fired: Family<OutcomeLabel, Counter>,
+    /// Entries that may be with the handler at a time.
+    pub(crate) dispatch_window: Gauge,
+    /// Shards that this replica claims from.
+    pub(crate) owned_shards: Gauge,
+    /// Claims from shards of other replicas, which were behind.
+    pub(crate) taken_over: Counter,
     /// Rebuilds that were finished, by shard.
     pub(crate) rebuilds: Counter,
+    /// Rebuilds that could not end because their mark was gone, by shard.
+    pub(crate) overtaken_rebuilds: Counter,
+    losses: Family<CauseLabel, Counter>,
     /// How long rebuilds took.
     pub(crate) rebuild_duration: Histogram,
     repaired: Family<CauseLabel, Counter>,
@@ -35,6 +44,10 @@ pub(crate) struct TimerMetrics {
     /// The handler's clock minus that of Redis.
     pub(crate) clock_skew: Seconds,
     redis_errors: Family<KindLabel, Counter>,
+    /// Shards that are left alone because their Redis gives no answers.
+    pub(crate) open_shards: Gauge,
+    /// Whether a master would lose entries by its settings: 1 or 0.
+    pub(crate) redis_unsafe: Gauge,
     /// Entries that are being handled.
     pub(crate) in_flight: Gauge,
     /// Batches claimed.
@@ -82,7 +95,12 @@ impl TimerMetrics {
             overdue: Gauge::default(),
             stale: Counter::default(),
             fired: Family::default(),
+            dispatch_window: Gauge::default(),
+            owned_shards: Gauge::default(),
+            taken_over: Counter::default(),
             rebuilds: Counter::default(),
+            overtaken_rebuilds: Counter::default(),
+            losses: Family::default(),
             rebuild_duration: Histogram::new([
                 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 300.0,
             ]),
@@ -90,6 +108,8 @@ impl TimerMetrics {
             quarantined: Gauge::default(),
             clock_skew: Seconds::default(),
             redis_errors: Family::default(),
+            open_shards: Gauge::default(),
+            redis_unsafe: Gauge::default(),
             in_flight: Gauge::default(),
             claims: Counter::default(),
             acks: Counter::default(),
@@ -127,6 +147,21 @@ impl TimerMetrics {
             "Entries that are being handled",
             self.in_flight.clone(),
         );
+        registry.register(
+            "dispatch_window",
+            "Entries that may be with the handler at a time",
+            self.dispatch_window.clone(),
+        );
+        registry.register(
+            "owned_shards",
+            "Shards that this replica claims from",
+            self.owned_shards.clone(),
+        );
+        registry.register(
+            "taken_over",
+            "Claims from shards of other replicas, which were behind",
+            self.taken_over.clone(),
+        );
         registry.register("claims", "Batches claimed", self.claims.clone());
         registry.register("acks", "Leases ended by an answer", self.acks.clone());
         registry.register("armed", "Entries armed", self.armed.clone());
@@ -142,6 +177,16 @@ impl TimerMetrics {
             "rebuild",
             "Shards whose rebuild was finished",
             self.rebuilds.clone(),
+        );
+        registry.register(
+            "overtaken_rebuild",
+            "Shards whose rebuild started over, because Redis lost its mark",
+            self.overtaken_rebuilds.clone(),
+        );
+        registry.register(
+            "suspected_loss",
+            "Shards of which Redis may have lost something, by cause",
+            self.losses.clone(),
         );
         registry.register_with_unit(
             "rebuild_duration",
@@ -169,6 +214,16 @@ impl TimerMetrics {
             "redis_errors",
             "Failed calls of Redis",
             self.redis_errors.clone(),
+        );
+        registry.register(
+            "open_shards",
+            "Shards that are left alone because their Redis gives no answers",
+            self.open_shards.clone(),
+        );
+        registry.register(
+            "redis_unsafe",
+            "1 while a Redis has another eviction policy than noeviction, else 0",
+            self.redis_unsafe.clone(),
         );
         registry.register(
             "ended_leases",
@@ -199,6 +254,13 @@ impl TimerMetrics {
         };
         self.fired
             .get_or_create(&OutcomeLabel { outcome })
+            .inc_by(count);
+    }
+
+    /// Redis may have lost something of so many shards.
+    pub(crate) fn suspected_loss(&self, cause: &'static str, count: u64) {
+        self.losses
+            .get_or_create(&CauseLabel { cause })
             .inc_by(count);
     }
 

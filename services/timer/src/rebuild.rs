@@ -20,12 +20,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
+use crate::config::GuardConfig;
 use crate::core::Core;
 use crate::entry::Entry;
 use crate::grpc::pending_entry;
 use crate::metrics::RepairCause;
 use crate::shard::Shard;
-use crate::store::{Epoch, EpochChange, EpochState, Identity, StoreError};
+use crate::store::{Epoch, EpochChange, EpochState, Identity, Repaired, StoreError};
 
 /// The shards that this replica must rebuild, with the marks in their epochs.
 #[derive(Debug, Default)]
@@ -87,16 +88,23 @@ pub(crate) fn is_nonce_of(nonce: &str, replica_id: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Rebuilds what is marked, until shutdown.
+/// Rebuilds what is marked, until shutdown. Shards whose Redis gives no answers wait until it does, and keep the others
+/// from nothing.
 pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) -> Result<(), TaskError> {
+    let mut backoff = Backoff::new(&core.config.guard);
     loop {
-        let marks = core.marked.lock().clone();
         let work = async {
+            let mut marks = core.marked.lock().clone();
             if marks.is_empty() {
-                core.marked.added.notified().await;
-            } else {
-                rebuild(&core, marks).await;
+                return core.marked.added.notified().await;
             }
+            let breakers = core.store.connection().breakers();
+            marks.retain(|shard, _| !breakers.is_open(*shard));
+            if !marks.is_empty() && rebuild(&core, marks).await {
+                backoff = Backoff::new(&core.config.guard);
+                return;
+            }
+            tokio::time::sleep(backoff.next()).await;
         };
         if shutdown.run_until_cancelled(work).await.is_none() {
             return Ok(());
@@ -104,84 +112,124 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) -> Result<
     }
 }
 
-/// Why an attempt failed.
-#[derive(Debug, thiserror::Error)]
-enum RebuildError {
-    #[error("the owner of the tickets does not list them")]
-    Handler(#[from] Status),
-    #[error("entries can't be added")]
-    Store(#[from] StoreError),
+/// Waits between attempts: each longer than the one before, up to a bound, with jitter.
+struct Backoff {
+    wait: Duration,
+    longest: Duration,
 }
 
-/// Rebuilds these shards, with one scan for all of them. Tries for ever, with bounded waits: while the owner is down
-/// there is nobody else to ask.
-async fn rebuild(core: &Core, marks: BTreeMap<Shard, Epoch>) {
+impl Backoff {
+    fn new(config: &GuardConfig) -> Self {
+        let wait = Duration::from_millis(config.rebuild_backoff_ms);
+        let longest = Duration::from_millis(config.rebuild_backoff_max_ms).max(wait);
+        Self { wait, longest }
+    }
+
+    fn next(&mut self) -> Duration {
+        let wait = self.wait.mul_f64(rand::rng().random_range(0.5..=1.0));
+        self.wait = (self.wait * 2).min(self.longest);
+        wait
+    }
+}
+
+/// Rebuilds these shards, with one scan for all of them; returns whether all were rebuilt. Asks the owner for ever, with
+/// bounded waits: while it is down there is nobody else to ask. A shard that can't be written to is left for later.
+async fn rebuild(core: &Core, marks: BTreeMap<Shard, Epoch>) -> bool {
     let started = Instant::now();
-    let config = &core.config.guard;
-    let mut backoff = Duration::from_millis(config.rebuild_backoff_ms);
-    let longest = Duration::from_millis(config.rebuild_backoff_max_ms).max(backoff);
+    let mut backoff = Backoff::new(&core.config.guard);
+    let shard_count = marks.len();
     let mut scan = Scan {
         core,
-        marks: &marks,
+        marks,
         page_token: String::new(),
         repaired: 0,
         listed: 0,
     };
-    loop {
-        let error = match scan.finish().await {
-            Ok(()) => break,
-            Err(error) => error,
-        };
-        if let RebuildError::Handler(status) = &error
-            && !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
-        {
+    while let Err(status) = scan.finish().await {
+        if !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) {
             // Whatever is wrong, the token may be part of it.
             scan.page_token.clear();
         }
-        tracing::warn!(error = chain(&error), wait = ?backoff, "a rebuild is tried again");
-        let jitter = rand::rng().random_range(0.5..=1.0);
-        tokio::time::sleep(backoff.mul_f64(jitter)).await;
-        backoff = (backoff * 2).min(longest);
+        let wait = backoff.next();
+        tracing::warn!(
+            error = chain(&status),
+            ?wait,
+            "the owner of the tickets does not list them, and is asked again"
+        );
+        tokio::time::sleep(wait).await;
     }
     core.metrics
         .rebuild_duration
         .observe(started.elapsed().as_secs_f64());
     tracing::info!(
-        shards = marks.len(),
+        shards = scan.marks.len(),
+        left = shard_count - scan.marks.len(),
         tickets = scan.listed,
         repaired = scan.repaired,
         took = ?started.elapsed(),
         "entries were rebuilt"
     );
+    scan.marks.len() == shard_count
 }
 
 /// One pass over the pending tickets, which can go on where it has failed.
 struct Scan<'a> {
     core: &'a Core,
-    marks: &'a BTreeMap<Shard, Epoch>,
+    /// The shards to rebuild, without those that could not be written to.
+    marks: BTreeMap<Shard, Epoch>,
     page_token: String,
     repaired: i64,
     listed: usize,
 }
 
 impl Scan<'_> {
-    async fn finish(&mut self) -> Result<(), RebuildError> {
+    async fn finish(&mut self) -> Result<(), Status> {
         let mut page = self.fetch(self.page_token.clone()).await?;
-        loop {
+        while !self.marks.is_empty() {
             let entries = self.entries_of(&page);
             self.listed += page.tickets.len();
             if page.next_page_token.is_empty() {
-                self.repaired += add(self.core, &entries).await?;
+                let answers = self.core.store.repair(&entries).await;
+                self.note(answers);
                 break;
             }
             // The next page is made while this one is added.
             let next = self.fetch(page.next_page_token.clone());
-            let (repaired, next) = tokio::join!(add(self.core, &entries), next);
-            self.repaired += repaired?;
+            let (answers, next) = tokio::join!(self.core.store.repair(&entries), next);
+            self.note(answers);
             self.page_token = std::mem::take(&mut page.next_page_token);
             page = next?;
         }
-        self.end().await
+        self.end().await;
+        Ok(())
+    }
+
+    /// Notes what was missing. What could not be added makes its shard start over.
+    fn note(&mut self, answers: Vec<(Shard, Result<Repaired, StoreError>)>) {
+        let mut added = 0;
+        for (shard, answer) in answers {
+            match answer {
+                Ok(repaired) => {
+                    added += repaired.added;
+                    if let Some(due_ms) = repaired.first_due_ms {
+                        self.core.hint(shard, due_ms);
+                    }
+                }
+                Err(error) => self.leave(shard, &error),
+            }
+        }
+        self.core.metrics.repaired(RepairCause::Rebuild, added);
+        self.repaired += added;
+    }
+
+    fn leave(&mut self, shard: Shard, error: &StoreError) {
+        if self.marks.remove(&shard).is_some() {
+            tracing::warn!(
+                shard = shard.number(),
+                error = chain(error),
+                "the rebuild of a shard is tried again"
+            );
+        }
     }
 
     async fn fetch(&self, page_token: String) -> Result<ListPendingTicketsResponse, Status> {
@@ -221,7 +269,7 @@ impl Scan<'_> {
     }
 
     /// Says in the epochs that the entries are complete, where the marks are still there.
-    async fn end(&self) -> Result<(), RebuildError> {
+    async fn end(&mut self) {
         let changes: Vec<_> = self
             .marks
             .iter()
@@ -235,31 +283,25 @@ impl Scan<'_> {
                 },
             })
             .collect();
-        let answers = self.core.store.change_epochs(&changes).await?;
-        for (change, (was_changed, _)) in changes.iter().zip(answers) {
+        let answers = self.core.store.change_epochs(&changes).await;
+        for (change, answer) in changes.iter().zip(answers) {
+            let was_changed = match answer {
+                Ok((was_changed, _)) => was_changed,
+                Err(error) => {
+                    self.leave(change.shard, &error);
+                    continue;
+                }
+            };
             if let Some(mark) = self.marks.get(&change.shard) {
                 self.core.marked.remove(change.shard, mark);
             }
             if was_changed {
                 self.core.metrics.rebuilds.inc();
             } else {
+                self.core.metrics.overtaken_rebuilds.inc();
                 // The guard finds the shard without a mark of ours, and marks it anew if need be.
                 tracing::warn!(shard = change.shard.number(), "a rebuild was overtaken");
             }
         }
-        Ok(())
     }
-}
-
-/// Adds what is missing of these entries; returns how many were.
-async fn add(core: &Core, entries: &[Entry]) -> Result<i64, RebuildError> {
-    let mut added = 0;
-    for repaired in core.store.repair(entries).await? {
-        added += repaired.added;
-        if let Some(due_ms) = repaired.first_due_ms {
-            core.wake.hint(repaired.shard, due_ms);
-        }
-    }
-    core.metrics.repaired(RepairCause::Rebuild, added);
-    Ok(added)
 }

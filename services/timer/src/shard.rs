@@ -102,7 +102,7 @@ fn pick(id: i64, count: u16) -> u16 {
 
 /// The output function of splitmix64 (Steele, Lea and Flood, 2014): every bit of the id changes about half of the
 /// bits of the result, so ids that follow each other spread evenly.
-const fn mix(id: u64) -> u64 {
+pub(crate) const fn mix(id: u64) -> u64 {
     let mut z = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

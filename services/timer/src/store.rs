@@ -7,21 +7,26 @@
 
 mod arm;
 mod claim;
+mod clocks;
 mod connection;
 mod epoch;
 mod error;
 mod inspect;
 mod look;
+mod replicas;
 
+use connection::Answer;
 use redis::Value;
 
-pub(crate) use arm::Arm;
+pub(crate) use arm::{Arm, Repaired};
 pub(crate) use claim::{Ack, Claim, ClaimRules, Claimed, ClaimedEntry, LeaseId};
-pub(crate) use connection::{Command, Connection, Lua};
+pub(crate) use connection::{Command, Connection, Lua, Route, Target, slot_of};
 pub(crate) use epoch::{Epoch, EpochChange, EpochState, FoundEpoch, Identity};
 pub(crate) use error::StoreError;
-pub(crate) use inspect::{EntryList, EntryPosition, ShardCounts, StoredEntry, StoredState};
+pub(crate) use inspect::{EntryList, EntryPosition, FoundCounts, StoredEntry, StoredState};
 pub(crate) use look::{Look, ShardHealth};
+
+use clocks::NodeClocks;
 
 use crate::config::Config;
 use crate::entry::parse_score;
@@ -38,6 +43,7 @@ struct Scripts {
     release: Lua,
     epoch: Lua,
     heartbeat: Lua,
+    leave: Lua,
 }
 
 impl Scripts {
@@ -49,6 +55,7 @@ impl Scripts {
             release: Lua::new(include_str!("lua/release.lua")),
             epoch: Lua::new(include_str!("lua/epoch.lua")),
             heartbeat: Lua::new(include_str!("lua/heartbeat.lua")),
+            leave: Lua::new(include_str!("lua/leave.lua")),
         }
     }
 }
@@ -57,6 +64,7 @@ impl Scripts {
 #[derive(Debug)]
 pub(crate) struct Store {
     connection: Connection,
+    clocks: NodeClocks,
     keys: Keys,
     layout: Layout,
     scripts: Scripts,
@@ -66,9 +74,15 @@ impl Store {
     /// Connects to Redis.
     pub(crate) async fn open(config: &Config, metrics: TimerMetrics) -> Result<Self, StoreError> {
         let layout = config.timer.layout();
+        let keys = Keys::new(&config.timer.namespace, layout.shard_count());
+        let shards = layout.shards().map(|shard| {
+            let keys = keys.of(shard);
+            (keys.route, keys.epoch.clone())
+        });
         Ok(Self {
-            connection: Connection::open(&config.redis, metrics).await?,
-            keys: Keys::new(&config.timer.namespace, layout.shard_count()),
+            connection: Connection::open(&config.redis, shards.collect(), metrics).await?,
+            clocks: NodeClocks::new(layout.shard_count()),
+            keys,
             layout,
             scripts: Scripts::new(),
         })

@@ -1,5 +1,6 @@
 //! The servers for real: started, stopped, killed, left behind.
 
+mod groups;
 mod owner;
 mod postgres;
 mod redis;

@@ -34,17 +34,28 @@ pub struct PendingTicket {
 }
 
 /// Tickets to arm, as committed. No lock outlives the statement: rows that somebody changes at this moment are left
-/// for the next round, when they will be as they then are.
-pub async fn dirty(pool: &PgPool, limit: i64) -> Result<Vec<DirtyTicket>, Error> {
+/// for the next round, when they will be as they then are. Begins after a ticket, so that those that the timer can't take
+/// now don't keep the others waiting.
+pub async fn dirty(
+    pool: &PgPool,
+    after: Option<TicketKey>,
+    limit: i64,
+) -> Result<Vec<DirtyTicket>, Error> {
+    let after = after.unwrap_or(TicketKey {
+        tenant_id: 0,
+        ticket_id: 0,
+    });
     let rows = sqlx::query!(
         "SELECT tenant_id, ticket_id, generation, armed_generation, next_due_at
          FROM ticket_clocks
-         WHERE armed_generation < generation
+         WHERE armed_generation < generation AND (tenant_id, ticket_id) > ($2, $3)
          -- The index of dirty rows; how few they are is not known to the planner.
          ORDER BY tenant_id, ticket_id
          LIMIT $1
          FOR UPDATE SKIP LOCKED",
-        limit
+        limit,
+        after.tenant_id,
+        after.ticket_id
     )
     .fetch_all(pool)
     .await?;

@@ -111,6 +111,35 @@ async fn nothing_counts_as_armed_while_the_timer_is_away() {
 }
 
 #[tokio::test]
+async fn tickets_that_the_timer_can_not_take_keep_the_others_from_nothing() {
+    let timer = ScriptedTimer::start();
+    let desk = desk_with(&timer).await;
+    // More than one call's worth, so that they would fill each call if they always came first.
+    let mut ids: Vec<i64> = desk.bulk(620, 0.0).await;
+    ids.sort_unstable();
+    let (refused, taken) = ids.split_at(610);
+    timer.set_mood(Mood::TakesAbove(refused[609]));
+    sqlx::query("UPDATE ticket_clocks SET generation = 3")
+        .execute(&desk.fixture.pool)
+        .await
+        .expect("updated");
+    let until_all_armed = async |ids: &[i64]| {
+        for ticket_id in ids {
+            eventually("the ticket is armed", async || {
+                (armed_generation(&desk, *ticket_id).await == 3).then_some(())
+            })
+            .await;
+        }
+    };
+    until_all_armed(taken).await;
+    for ticket_id in refused {
+        assert_eq!(armed_generation(&desk, *ticket_id).await, 2);
+    }
+    timer.set_mood(Mood::Takes);
+    until_all_armed(refused).await;
+}
+
+#[tokio::test]
 async fn a_ticket_that_moved_on_during_the_call_stays_dirty() {
     let timer = ScriptedTimer::start();
     let desk = desk_with(&timer).await;

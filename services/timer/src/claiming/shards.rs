@@ -1,5 +1,6 @@
 //! What the claim loop knows of each shard, and the order in which it takes them.
 
+use crate::dispatch::Room;
 use crate::shard::{Layout, Shard};
 use crate::store::{Claimed, Look};
 
@@ -8,16 +9,26 @@ const SMALL_SHARE: usize = 4;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct ShardState {
+    /// Whether this replica claims from it.
+    is_owned: bool,
+    /// Nobody claims from it, so this replica does, once.
+    is_taken_over: bool,
     /// The first entry, in Unix milliseconds; it may be gone, but none is earlier, as far as is known.
     next_due_ms: Option<i64>,
     /// The end of the first lease, in Unix milliseconds.
     next_lease_end_ms: Option<i64>,
     /// The last claim brought as many as it asked for, so there is more: a backlog.
     is_full: bool,
+    /// Its Redis gives no answers, and nothing is claimed.
+    is_left_alone: bool,
 }
 
 impl ShardState {
+    /// The next instant at which this replica has something to claim there.
     fn next_ms(&self) -> i64 {
+        if self.is_left_alone || !self.is_owned && !self.is_taken_over {
+            return i64::MAX;
+        }
         let next = [self.next_due_ms, self.next_lease_end_ms]
             .into_iter()
             .flatten()
@@ -46,29 +57,84 @@ impl ShardStates {
         }
     }
 
+    /// Takes over which shards are this replica's. What was known of those that come or go is forgotten: it has to be
+    /// looked at.
+    pub(super) fn set_owned(&mut self, is_owned: impl Fn(Shard) -> bool) {
+        for (shard, state) in self.layout.shards().zip(&mut self.states) {
+            if state.is_owned != is_owned(shard) {
+                *state = ShardState {
+                    is_owned: !state.is_owned,
+                    ..ShardState::default()
+                };
+            }
+        }
+    }
+
+    /// The shards that are this replica's, or those that are not.
+    pub(super) fn list(&self, are_owned: bool) -> Vec<Shard> {
+        self.layout
+            .shards()
+            .filter(|shard| self.states[shard.index()].is_owned == are_owned)
+            .collect()
+    }
+
     /// There is an entry due at this instant.
     pub(super) fn hint(&mut self, shard: usize, due_ms: i64) {
         let state = &mut self.states[shard];
         state.next_due_ms = Some(state.next_due_ms.map_or(due_ms, |known| known.min(due_ms)));
     }
 
-    /// Takes what a look has seen in place of what was known.
-    pub(super) fn apply(&mut self, look: &Look) {
-        for (state, due_ms) in self.states.iter_mut().zip(&look.first_due_ms) {
-            state.next_due_ms = *due_ms;
+    /// Takes what a look at these shards has seen in place of what was known. Where it saw nothing, what was known stays.
+    pub(super) fn apply(&mut self, shards: &[Shard], look: &Look, with_leases: bool) {
+        for (shard, seen) in shards.iter().zip(&look.shards) {
+            let Ok(seen) = seen else { continue };
+            let state = &mut self.states[shard.index()];
+            state.next_due_ms = seen.first_due_ms;
+            if with_leases {
+                state.next_lease_end_ms = seen.first_lease_end_ms;
+            }
         }
-        for (state, end_ms) in self.states.iter_mut().zip(&look.first_lease_end_ms) {
-            state.next_lease_end_ms = *end_ms;
+    }
+
+    /// Says which shards are to be left alone. They have nothing to claim until they no longer are.
+    pub(super) fn leave_alone(&mut self, is_left_alone: impl Fn(Shard) -> bool) {
+        for (shard, state) in self.layout.shards().zip(&mut self.states) {
+            state.is_left_alone = is_left_alone(shard);
         }
+    }
+
+    /// After a look at shards of others: those where something should have been claimed by this instant, in Unix
+    /// milliseconds, are taken over for one claim. Returns how many.
+    pub(super) fn take_over(&mut self, shards: &[Shard], oldest_ms: i64) -> usize {
+        for shard in shards {
+            let state = &mut self.states[shard.index()];
+            state.is_taken_over = true;
+            state.is_taken_over = state.next_ms() < oldest_ms;
+        }
+        let is_taken_over = |shard: &&Shard| self.states[shard.index()].is_taken_over;
+        shards.iter().filter(is_taken_over).count()
     }
 
     /// Notes what a claim with this limit has brought.
     pub(super) fn claimed(&mut self, claimed: &Claimed, limit: usize) {
-        self.states[claimed.shard.index()] = ShardState {
+        let state = &mut self.states[claimed.shard.index()];
+        *state = ShardState {
+            is_owned: state.is_owned,
+            is_taken_over: false,
             next_due_ms: claimed.next_due_ms,
             next_lease_end_ms: claimed.next_lease_end_ms,
             is_full: claimed.entries.len() == limit,
+            is_left_alone: false,
         };
+    }
+
+    /// The claim failed: what is due is claimed at this instant.
+    pub(super) fn failed(&mut self, shard: Shard, again_ms: i64) {
+        let state = &mut self.states[shard.index()];
+        state.is_taken_over = false;
+        for next_ms in [&mut state.next_due_ms, &mut state.next_lease_end_ms] {
+            *next_ms = next_ms.map(|known| known.max(again_ms));
+        }
     }
 
     /// None when no shard has anything to claim; else whether one of them has a backlog.
@@ -82,45 +148,47 @@ impl ShardStates {
         Some(ready.any(|state| state.is_full))
     }
 
-    /// The next instant at which there is something to claim, in Unix milliseconds.
-    pub(super) fn next_ms(&self) -> i64 {
+    /// The next instant after this one at which there is something to claim, in Unix milliseconds.
+    pub(super) fn next_ms_after(&self, now_ms: i64) -> i64 {
         self.states
             .iter()
             .map(ShardState::next_ms)
+            .filter(|next_ms| *next_ms > now_ms)
             .min()
             .unwrap_or(i64::MAX)
     }
 
     /// The shards to claim from, and how many entries from each: in turn from each lane that has work, so that lanes
-    /// get equal shares, and at most what the free slots can take.
-    pub(super) fn select(
-        &mut self,
-        now_ms: i64,
-        free_slots: usize,
-        batch_limit: usize,
-    ) -> Vec<(Shard, usize)> {
-        let mut budget = free_slots * batch_limit;
-        let small_limit = (batch_limit / SMALL_SHARE).max(1);
+    /// get equal shares, and at most what there is room for. Backlogs leave some of the room to others.
+    pub(super) fn select(&mut self, now_ms: i64, room: Room) -> Vec<(Shard, usize)> {
+        let Room {
+            batch,
+            mut free,
+            mut free_for_backlogs,
+        } = room;
+        let small_limit = (batch / SMALL_SHARE).max(1);
         let mut queues = self.ready_by_lane(now_ms);
         let mut selected = Vec::new();
+        let mut refused_lane = None;
         let mut lane = self.next_lane;
-        while queues.iter().any(|queue| !queue.is_empty()) {
-            let queue = &mut queues[usize::from(lane)];
-            if let Some(shard) = queue.pop() {
+        while queues.iter().any(|queue| !queue.is_empty()) && free >= small_limit {
+            if let Some(shard) = queues[usize::from(lane)].pop() {
                 let is_full = self.states[shard.index()].is_full;
-                let limit = if is_full { batch_limit } else { small_limit };
-                if limit > budget {
-                    break;
+                let limit = if is_full { batch } else { small_limit };
+                if is_full && limit > free_for_backlogs {
+                    refused_lane = refused_lane.or(Some(lane));
+                } else {
+                    free = free.saturating_sub(limit);
+                    free_for_backlogs = free_for_backlogs.saturating_sub(limit);
+                    selected.push((shard, limit));
+                    let place = shard.number() % self.layout.lane_size();
+                    self.next_places[usize::from(lane)] = (place + 1) % self.layout.lane_size();
                 }
-                budget -= limit;
-                selected.push((shard, limit));
-                let place = shard.number() % self.layout.lane_size();
-                self.next_places[usize::from(lane)] = (place + 1) % self.layout.lane_size();
             }
             lane = (lane + 1) % self.layout.lane_count();
         }
-        // The lane whose turn it was when the budget was used up is the first of the next round.
-        self.next_lane = lane;
+        // The lane whose turn it was when the room was used up is the first of the next round.
+        self.next_lane = refused_lane.unwrap_or(lane);
         selected
     }
 
@@ -143,9 +211,24 @@ impl ShardStates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreError;
+
+    fn room(batches: usize) -> Room {
+        Room {
+            batch: 256,
+            free: batches * 256,
+            free_for_backlogs: batches * 256,
+        }
+    }
+
+    fn all_owned(layout: Layout) -> ShardStates {
+        let mut states = ShardStates::new(layout);
+        states.set_owned(|_| true);
+        states
+    }
 
     fn backlog(layout: Layout, shards: &[usize]) -> ShardStates {
-        let mut states = ShardStates::new(layout);
+        let mut states = all_owned(layout);
         for shard in shards {
             states.hint(*shard, 1);
             states.states[*shard].is_full = true;
@@ -160,7 +243,7 @@ mod tests {
         let mut states = backlog(layout, &[0, 1, 2, 3, 9]);
         let mut claims = [0; 16];
         for _ in 0..40 {
-            let selected = states.select(10, 1, 256);
+            let selected = states.select(10, room(1));
             assert_eq!(selected.len(), 1);
             claims[selected[0].0.index()] += 1;
         }
@@ -169,21 +252,90 @@ mod tests {
     }
 
     #[test]
-    fn a_round_takes_no_more_than_the_slots_bear() {
+    fn a_round_takes_no_more_than_there_is_room_for() {
         let layout = Layout::new(16, 4).expect("it is even");
         let all: Vec<_> = (0..16).collect();
         let mut states = backlog(layout, &all);
-        assert_eq!(states.select(10, 3, 256).len(), 3);
-        let mut states = ShardStates::new(layout);
+        assert_eq!(states.select(10, room(3)).len(), 3);
+        assert_eq!(states.select(10, room(0)), []);
+        let mut states = all_owned(layout);
         for shard in &all {
             states.hint(*shard, 1);
         }
-        let selected = states.select(10, 2, 256);
+        let selected = states.select(10, room(2));
         assert_eq!(selected.len(), 8);
         assert!(selected.iter().all(|(_, limit)| *limit == 64));
-        assert_eq!(states.select(0, 2, 256), []);
+        assert_eq!(states.select(0, room(2)), []);
         assert_eq!(states.ready(0), None);
         assert_eq!(states.ready(1), Some(false));
-        assert_eq!(states.next_ms(), 1);
+        assert_eq!(
+            (states.next_ms_after(0), states.next_ms_after(1)),
+            (1, i64::MAX)
+        );
+    }
+
+    #[test]
+    fn a_backlog_leaves_room_for_others() {
+        let layout = Layout::new(16, 4).expect("it is even");
+        let mut states = backlog(layout, &[0, 1, 2, 3, 8, 9]);
+        states.hint(5, 1);
+        let room = Room {
+            batch: 256,
+            free: 512,
+            free_for_backlogs: 256,
+        };
+        let selected = states.select(10, room);
+        let full: Vec<_> = selected.iter().filter(|(_, limit)| *limit == 256).collect();
+        assert_eq!(full.len(), 1, "{selected:?}");
+        assert!(selected.contains(&(Shard::new(5), 64)), "{selected:?}");
+        // The lane that had to wait comes first then.
+        assert_eq!(states.select(10, room)[0].0.index() / 4, 2);
+    }
+
+    #[test]
+    fn shards_of_others_are_left_alone_until_nobody_claims_there() {
+        let layout = Layout::new(16, 4).expect("it is even");
+        let mut states = ShardStates::new(layout);
+        states.set_owned(|shard| shard.number() < 8);
+        assert_eq!(states.list(true).len(), 8);
+        let foreign = states.list(false);
+        states.hint(3, 1_000);
+        states.hint(12, 1_000);
+        assert_eq!(states.select(5_000, room(8)), [(Shard::new(3), 64)]);
+        assert_eq!(states.take_over(&foreign, 1_000), 0);
+        assert_eq!(states.take_over(&foreign, 1_001), 1);
+        let selected = states.select(5_000, room(8));
+        assert!(selected.contains(&(Shard::new(12), 64)), "{selected:?}");
+        states.set_owned(|shard| shard.number() >= 8);
+        assert_eq!(states.ready(5_000), None, "what is new has to be looked at");
+        assert_eq!(states.list(true), foreign);
+    }
+
+    #[test]
+    fn a_failed_claim_is_made_again_after_a_moment() {
+        let layout = Layout::new(4, 2).expect("it is even");
+        let mut states = backlog(layout, &[0, 1]);
+        states.failed(Shard::new(0), 30);
+        assert_eq!(states.select(10, room(8)), [(Shard::new(1), 256)]);
+        assert_eq!(states.select(30, room(8)).len(), 2);
+    }
+
+    #[test]
+    fn shards_without_answers_are_passed_over_and_keep_what_is_known() {
+        let layout = Layout::new(4, 2).expect("it is even");
+        let mut states = backlog(layout, &[0, 1]);
+        states.leave_alone(|shard| shard.number() == 0);
+        assert_eq!(states.select(10, room(8)), [(Shard::new(1), 256)]);
+        states.leave_alone(|_| true);
+        assert_eq!(states.ready(10), None);
+        assert_eq!(states.next_ms_after(0), i64::MAX);
+        let look = Look {
+            redis_us: None,
+            shards: (0..4).map(|_| Err(StoreError::LeftAlone)).collect(),
+        };
+        let all: Vec<_> = layout.shards().collect();
+        states.apply(&all, &look, true);
+        states.leave_alone(|_| false);
+        assert_eq!(states.select(10, room(8)).len(), 2);
     }
 }

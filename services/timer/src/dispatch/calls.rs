@@ -62,10 +62,19 @@ pub(super) async fn ask_handler(core: &Core, batch: &Batch) -> Outcome {
     let mut backoff = Duration::from_millis(core.config.handler.first_backoff_ms);
     let mut answered_before = None;
     loop {
+        let sent_at = Instant::now();
         let status = match call_handler(core, &request, give_up_at).await {
-            Ok(answer) => return Outcome::Answered(answer),
+            Ok(answer) => {
+                let entries = answer.results.len();
+                core.limiter
+                    .answered(entries, answer.sent_at, answer.answered_at);
+                return Outcome::Answered(answer);
+            }
             Err(status) => status,
         };
+        if is_overload(&status) && !batch.has_failures() {
+            core.limiter.failed(sent_at, Instant::now());
+        }
         core.metrics.handler_failed(code_label(status.code()));
         let reason = || format!("HANDLER_{}", code_label(status.code()).to_uppercase());
         if !is_worth_repeating(&status) {
@@ -99,6 +108,14 @@ pub(super) async fn ask_handler(core: &Core, batch: &Batch) -> Outcome {
         tokio::time::sleep(wait).await;
         backoff = (backoff * 2).min(Duration::from_millis(core.config.handler.max_backoff_ms));
     }
+}
+
+/// Whether a failed call says that the handler has more than it bears.
+fn is_overload(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
+    )
 }
 
 /// The part of the lease in which the handler may answer; the rest is for notification and the ack.

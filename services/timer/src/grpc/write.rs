@@ -3,8 +3,9 @@
 use plazo_proto::timer::v1 as proto;
 use prost_types::Timestamp;
 
+use crate::ownership::owner_of;
 use crate::shard::Layout;
-use crate::store::{ShardCounts, StoredEntry, StoredState};
+use crate::store::{FoundCounts, StoreError, StoredEntry, StoredState};
 
 /// An entry with where it stands.
 pub(super) fn entry(found: StoredEntry) -> proto::TimerEntry {
@@ -31,17 +32,45 @@ pub(super) fn entry(found: StoredEntry) -> proto::TimerEntry {
     }
 }
 
+/// What became of the arms of a shard that failed.
+pub(super) fn arm_outcome(error: &StoreError) -> proto::ArmOutcome {
+    match error {
+        StoreError::Unavailable(_) | StoreError::LeftAlone => proto::ArmOutcome::Unavailable,
+        StoreError::OutOfMemory(_) => proto::ArmOutcome::Exhausted,
+        StoreError::Refused(_) | StoreError::Answer(_) => {
+            tracing::error!(
+                error = plazo_service::status::chain(error),
+                "entries could not be armed"
+            );
+            proto::ArmOutcome::Failed
+        }
+    }
+}
+
 /// Counts of a shard.
-pub(super) fn shard_stats(counts: &ShardCounts, layout: Layout) -> proto::ShardStats {
+pub(super) fn shard_stats(
+    (shard, counts): &FoundCounts,
+    layout: Layout,
+    replica_ids: &[String],
+) -> proto::ShardStats {
+    let place = proto::ShardStats {
+        shard: i32::from(shard.number()),
+        lane: i32::from(layout.lane_of(*shard)),
+        unavailable: counts.is_err(),
+        owner_replica_id: owner_of(replica_ids, *shard).unwrap_or_default().to_owned(),
+        ..Default::default()
+    };
+    let Ok(counts) = counts else {
+        return place;
+    };
     proto::ShardStats {
-        shard: i32::from(counts.shard.number()),
-        lane: i32::from(layout.lane_of(counts.shard)),
         waiting_count: counts.waiting,
         due_count: counts.due,
         lease_count: counts.leases,
         quarantined_count: counts.quarantined,
         first_due_time: counts.first_due_ms.map(timestamp),
         rebuilding: counts.is_rebuilding,
+        ..place
     }
 }
 

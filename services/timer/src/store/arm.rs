@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use redis::Value;
 
-use super::{Command, Store, StoreError, integer_in, list_in, score_in, score_of_first, time_in};
+use super::{
+    Answer, Command, Store, StoreError, integer_in, list_in, score_in, score_of_first, time_in,
+};
 use crate::entry::{Entry, Member};
 use crate::shard::Shard;
 
@@ -22,7 +24,15 @@ pub(crate) struct Arm {
     pub(crate) first_superseded: Option<i64>,
 }
 
-/// What arming has changed.
+/// What arming has changed in one shard.
+#[derive(Debug)]
+pub(crate) struct Armed {
+    pub(crate) shard: Shard,
+    /// Entries added and removed. After an error some of them may have been.
+    pub(crate) outcome: Result<ArmCounts, StoreError>,
+}
+
+/// How many entries were added and removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ArmCounts {
     pub(crate) added: i64,
@@ -32,7 +42,6 @@ pub(crate) struct ArmCounts {
 /// What a repair has added to a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Repaired {
-    pub(crate) shard: Shard,
     /// How many entries were missing.
     pub(crate) added: i64,
     /// The earliest of them, in Unix milliseconds.
@@ -46,7 +55,8 @@ struct ShardArms {
 }
 
 impl Store {
-    /// Adds the entries and removes the older generations that are named: plain commands in one pipeline.
+    /// Adds the entries and removes the older generations that are named: plain commands in one pipeline. Answers shard
+    /// by shard: what one of them can't take now doesn't keep the others from theirs.
     ///
     /// Safe late, twice and out of order, because members are tagged with their generation and a removal never names
     /// the generation that is added. Within a generation the due instant never falls, so that whichever add comes
@@ -58,7 +68,63 @@ impl Store {
         &self,
         arms: &[Arm],
         has_failures: impl Fn(Shard) -> bool,
-    ) -> Result<ArmCounts, StoreError> {
+    ) -> Vec<Armed> {
+        let shards = self.arms_by_shard(arms);
+        let mut commands = Vec::new();
+        // For each command its shard, and whether it adds or removes entries; none for those that only tidy up.
+        let mut counted = Vec::new();
+        for (shard, changes) in &shards {
+            let keys = self.keys().of(*shard);
+            for chunk in changes.add.chunks(CHUNK) {
+                let mut cmd = redis::cmd("ZADD");
+                cmd.arg(&keys.due);
+                for (due_ms, member) in chunk {
+                    cmd.arg(due_ms).arg(member);
+                }
+                commands.push(Command::plain(keys.route, cmd));
+                counted.push((*shard, Some(true)));
+            }
+            for chunk in changes.remove.chunks(CHUNK) {
+                let mut remove = |name: &str, key: &str, adds| {
+                    let mut cmd = redis::cmd(name);
+                    cmd.arg(key).arg(chunk);
+                    commands.push(Command::plain(keys.route, cmd));
+                    counted.push((*shard, adds));
+                };
+                remove("ZREM", &keys.due, Some(false));
+                if has_failures(*shard) {
+                    remove("ZREM", &keys.quarantine, None);
+                    remove("HDEL", &keys.quarantined, None);
+                    remove("HDEL", &keys.attempts, None);
+                }
+            }
+        }
+        let mut armed: Vec<_> = shards
+            .into_keys()
+            .map(|shard| Armed {
+                shard,
+                outcome: Ok(ArmCounts::default()),
+            })
+            .collect();
+        let answers = self.connection().run(&commands).await;
+        for (answer, (shard, adds)) in answers.into_iter().zip(counted) {
+            let Ok(index) = armed.binary_search_by_key(&shard, |armed| armed.shard) else {
+                continue;
+            };
+            let outcome = &mut armed[index].outcome;
+            match (&mut *outcome, add_count(answer, adds)) {
+                (Ok(counts), Ok(change)) => {
+                    counts.added += change.added;
+                    counts.removed += change.removed;
+                }
+                (Ok(_), Err(error)) => *outcome = Err(error),
+                (Err(_), _) => {}
+            }
+        }
+        armed
+    }
+
+    fn arms_by_shard(&self, arms: &[Arm]) -> BTreeMap<Shard, ShardArms> {
         let mut shards: BTreeMap<Shard, ShardArms> = BTreeMap::new();
         for arm in arms {
             let member = arm.member;
@@ -78,54 +144,14 @@ impl Store {
                 .to_vec()
             }));
         }
-
-        let mut commands = Vec::new();
-        // For each command whether it adds or removes entries; none for those that only tidy up.
-        let mut counted = Vec::new();
-        for (shard, changes) in &shards {
-            let keys = self.keys().of(*shard);
-            for chunk in changes.add.chunks(CHUNK) {
-                let mut cmd = redis::cmd("ZADD");
-                cmd.arg(&keys.due);
-                for (due_ms, member) in chunk {
-                    cmd.arg(due_ms).arg(member);
-                }
-                commands.push(Command::plain(cmd));
-                counted.push(Some(true));
-            }
-            for chunk in changes.remove.chunks(CHUNK) {
-                let mut remove = |name: &str, key: &str, adds| {
-                    let mut cmd = redis::cmd(name);
-                    cmd.arg(key).arg(chunk);
-                    commands.push(Command::plain(cmd));
-                    counted.push(adds);
-                };
-                remove("ZREM", &keys.due, Some(false));
-                if has_failures(*shard) {
-                    remove("ZREM", &keys.quarantine, None);
-                    remove("HDEL", &keys.quarantined, None);
-                    remove("HDEL", &keys.attempts, None);
-                }
-            }
-        }
-        if commands.is_empty() {
-            return Ok(ArmCounts::default());
-        }
-
-        let mut counts = ArmCounts::default();
-        let answers = self.connection().run_all(&commands).await?;
-        for (answer, adds) in answers.iter().zip(counted) {
-            match adds {
-                Some(true) => counts.added += integer_in(answer)?,
-                Some(false) => counts.removed += integer_in(answer)?,
-                None => {}
-            }
-        }
-        Ok(counts)
+        shards
     }
 
     /// Adds the entries that are in none of `due`, a lease, and quarantine, and says what was missing in each shard.
-    pub(crate) async fn repair(&self, entries: &[Entry]) -> Result<Vec<Repaired>, StoreError> {
+    pub(crate) async fn repair(
+        &self,
+        entries: &[Entry],
+    ) -> Vec<(Shard, Result<Repaired, StoreError>)> {
         let mut shards: BTreeMap<Shard, Vec<&Entry>> = BTreeMap::new();
         for entry in entries {
             shards
@@ -139,6 +165,7 @@ impl Store {
             let keys = self.keys().of(shard);
             for chunk in entries.chunks(CHUNK) {
                 let mut command = Command::script(
+                    keys.route,
                     &self.scripts.repair,
                     &[&keys.due, &keys.leased, &keys.quarantine],
                 );
@@ -149,14 +176,10 @@ impl Store {
                 shard_of_command.push(shard);
             }
         }
-        if commands.is_empty() {
-            return Ok(Vec::new());
-        }
-        let answers = self.connection().run_all(&commands).await?;
+        let answers = self.connection().run(&commands).await;
+        let answers = shard_of_command.into_iter().zip(answers);
         answers
-            .into_iter()
-            .zip(shard_of_command)
-            .map(|(answer, shard)| read_repaired(answer, shard))
+            .map(|(shard, answer)| (shard, answer.and_then(read_repaired)))
             .collect()
     }
 
@@ -165,34 +188,49 @@ impl Store {
         &self,
         shards: &[Shard],
         grace_ms: i64,
-    ) -> Result<Vec<bool>, StoreError> {
-        let mut commands = vec![Command::plain(redis::cmd("TIME"))];
-        commands.extend(shards.iter().map(|shard| self.first_due_command(*shard)));
-        let answers = self.connection().run_all(&commands).await?;
-        let (time, firsts) = answers
-            .split_first()
-            .ok_or(StoreError::Answer("no answers"))?;
-        let oldest_ms = time_in(time)? / 1_000 - grace_ms;
-        firsts
+    ) -> Vec<Result<bool, StoreError>> {
+        let commands: Vec<_> = shards
             .iter()
-            .map(|first| Ok(score_of_first(first)?.is_some_and(|due_ms| due_ms < oldest_ms)))
+            .map(|shard| self.first_due_command(*shard))
+            .collect();
+        let attested = self
+            .connection()
+            .run_attested(&redis::cmd("TIME"), &commands)
+            .await;
+        let times = &attested.servers;
+        attested
+            .answers
+            .into_iter()
+            .map(|answer| {
+                let (server, first) = answer?;
+                let oldest_ms = time_in(&times[server])? / 1_000 - grace_ms;
+                Ok(score_of_first(&first)?.is_some_and(|due_ms| due_ms < oldest_ms))
+            })
             .collect()
     }
 
     pub(super) fn first_due_command(&self, shard: Shard) -> Command<'static> {
+        let keys = self.keys().of(shard);
         let mut cmd = redis::cmd("ZRANGE");
-        cmd.arg(&self.keys().of(shard).due)
-            .arg(0)
-            .arg(0)
-            .arg("WITHSCORES");
-        Command::plain(cmd)
+        cmd.arg(&keys.due).arg(0).arg(0).arg("WITHSCORES");
+        Command::plain(keys.route, cmd)
     }
 }
 
-fn read_repaired(answer: Value, shard: Shard) -> Result<Repaired, StoreError> {
+fn add_count(answer: Answer, adds: Option<bool>) -> Result<ArmCounts, StoreError> {
+    let value = answer?;
+    let mut counts = ArmCounts::default();
+    match adds {
+        Some(true) => counts.added = integer_in(&value)?,
+        Some(false) => counts.removed = integer_in(&value)?,
+        None => {}
+    }
+    Ok(counts)
+}
+
+fn read_repaired(answer: Value) -> Result<Repaired, StoreError> {
     match list_in(answer)?.as_slice() {
         [added, first_due] => Ok(Repaired {
-            shard,
             added: integer_in(added)?,
             first_due_ms: score_in(first_due)?,
         }),

@@ -47,6 +47,9 @@ pub(crate) struct Claimed {
     pub(crate) entries: Vec<ClaimedEntry>,
     /// The instant of the claim by the clock of Redis, in Unix microseconds.
     pub(crate) redis_us: i64,
+    /// By how much that clock is ahead of the one that the claim loop reckons by, in microseconds. The instants that
+    /// follow are by the latter.
+    pub(crate) ahead_us: i64,
     /// The first entry left, in Unix milliseconds.
     pub(crate) next_due_ms: Option<i64>,
     /// The end of the first lease that is out, in Unix milliseconds.
@@ -100,67 +103,69 @@ pub(crate) struct Acked {
 }
 
 impl Store {
-    /// Makes the claims in one pipeline, and answers each by itself. A claim that timed out may have been made: its
+    /// Makes the claims, and answers each by itself. A claim that timed out may have been made: its
     /// lease ends by itself, and its members come again.
     pub(crate) async fn claim(
         &self,
         claims: Vec<Claim>,
         rules: ClaimRules,
-    ) -> Result<Vec<Result<Claimed, StoreError>>, StoreError> {
+    ) -> Vec<Result<Claimed, StoreError>> {
         let commands: Vec<_> = claims
             .iter()
             .map(|claim| self.claim_command(claim, rules))
             .collect();
-        let answers = self.connection().run(&commands).await?;
-        Ok(claims
+        let answers = self.connection().run(&commands).await;
+        claims
             .into_iter()
             .zip(answers)
-            .map(|(claim, answer)| read_claimed(claim, answer?))
-            .collect())
-    }
-
-    /// Ends the leases in one pipeline. Repeating it, or doing it after the lease has ended, does no harm.
-    pub(crate) async fn ack(&self, acks: &[Ack]) -> Result<Vec<Acked>, StoreError> {
-        let commands: Vec<_> = acks.iter().map(|ack| self.ack_command(ack)).collect();
-        let answers = self.connection().run_all(&commands).await?;
-        acks.iter()
-            .zip(answers)
-            .map(|(ack, answer)| read_acked(ack.shard, answer))
+            .map(|(claim, answer)| {
+                let ahead_us = self.clocks.ahead_us(claim.shard);
+                read_claimed(claim, answer?, ahead_us)
+            })
             .collect()
     }
 
-    /// Ends the leases that are out in all shards, when the replicas that held them are gone.
-    pub(crate) async fn end_leases(&self) -> Result<(), StoreError> {
+    /// Ends the leases, and answers each by itself. Repeating it, or doing it after the lease has ended, does no harm.
+    pub(crate) async fn ack(&self, acks: &[Ack]) -> Vec<Result<Acked, StoreError>> {
+        let commands: Vec<_> = acks.iter().map(|ack| self.ack_command(ack)).collect();
+        let answers = self.connection().run(&commands).await;
+        acks.iter()
+            .zip(answers)
+            .map(|(ack, answer)| read_acked(ack.shard, answer?, self.clocks.ahead_us(ack.shard)))
+            .collect()
+    }
+
+    /// Ends the leases that are out in all shards, when the replicas that held them are gone. Where that fails they end
+    /// by themselves.
+    pub(crate) async fn end_leases(&self) {
         let list: Vec<_> = self
             .layout()
             .shards()
             .map(|shard| {
+                let keys = self.keys().of(shard);
                 let mut cmd = redis::cmd("ZRANGE");
-                cmd.arg(&self.keys().of(shard).leases).arg(0).arg(-1);
-                Command::plain(cmd)
+                cmd.arg(&keys.leases).arg(0).arg(-1);
+                Command::plain(keys.route, cmd)
             })
             .collect();
-        let answers = self.connection().run_all(&list).await?;
+        let answers = self.connection().run(&list).await;
         let mut end = Vec::new();
         for (shard, answer) in self.layout().shards().zip(answers) {
-            for lease_id in list_in(answer)? {
+            let keys = self.keys().of(shard);
+            let lease_ids = answer.and_then(list_in).unwrap_or_default();
+            for lease_id in lease_ids.into_iter().filter_map(|id| bytes_in(id).ok()) {
                 let mut cmd = redis::cmd("ZADD");
-                cmd.arg(&self.keys().of(shard).leases)
-                    .arg("XX")
-                    .arg(0)
-                    .arg(bytes_in(lease_id)?);
-                end.push(Command::plain(cmd));
+                cmd.arg(&keys.leases).arg("XX").arg(0).arg(lease_id);
+                end.push(Command::plain(keys.route, cmd));
             }
         }
-        if !end.is_empty() {
-            self.connection().run_all(&end).await?;
-        }
-        Ok(())
+        self.connection().run(&end).await;
     }
 
     fn claim_command(&self, claim: &Claim, rules: ClaimRules) -> Command<'_> {
         let keys = self.keys().of(claim.shard);
         let mut command = Command::script(
+            keys.route,
             &self.scripts.claim,
             &[
                 &keys.due,
@@ -183,6 +188,7 @@ impl Store {
     fn ack_command(&self, ack: &Ack) -> Command<'_> {
         let keys = self.keys().of(ack.shard);
         let mut command = Command::script(
+            keys.route,
             &self.scripts.ack,
             &[
                 &keys.due,
@@ -239,7 +245,7 @@ fn micros_until(at: Instant, now: Instant) -> u64 {
 /// About 280 years: sums with the present stay exact in Lua's numbers.
 const MICROS_MAX: u64 = 1 << 53;
 
-fn read_claimed(claim: Claim, answer: Value) -> Result<Claimed, StoreError> {
+fn read_claimed(claim: Claim, answer: Value, ahead_us: i64) -> Result<Claimed, StoreError> {
     let answer = list_in(answer)?;
     let [
         time,
@@ -270,19 +276,20 @@ fn read_claimed(claim: Claim, answer: Value) -> Result<Claimed, StoreError> {
         lease_id: claim.lease_id,
         entries,
         redis_us: integer_in(&time)?,
-        next_due_ms: score_in(&next_due)?,
-        next_lease_end_ms: score_in(&next_lease_end)?,
+        ahead_us,
+        next_due_ms: score_in(&next_due)?.map(|due_ms| due_ms - ahead_us / 1_000),
+        next_lease_end_ms: score_in(&next_lease_end)?.map(|end_ms| end_ms - ahead_us / 1_000),
         ended_leases: integer_in(&ended)?,
         quarantined: integer_in(&quarantined)?,
     })
 }
 
-fn read_acked(shard: Shard, answer: Value) -> Result<Acked, StoreError> {
+fn read_acked(shard: Shard, answer: Value, ahead_us: i64) -> Result<Acked, StoreError> {
     match list_in(answer)?.as_slice() {
         [held, next_due] => Ok(Acked {
             shard,
             was_held: integer_in(held)? == 1,
-            next_due_ms: score_in(next_due)?,
+            next_due_ms: score_in(next_due)?.map(|due_ms| due_ms - ahead_us / 1_000),
         }),
         _ => Err(StoreError::Answer("an ack's answer of the wrong length")),
     }

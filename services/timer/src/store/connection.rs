@@ -1,217 +1,477 @@
-//! The one place that knows how Redis is reached.
+//! The one place that knows how Redis is reached: a single server, a master behind sentinels, or a cluster.
+//!
+//! Each server gets its commands in one pipeline, all servers at the same time, and each command is answered by itself.
+//! What belongs to a shard that is left alone ([`Breakers`]) is not sent. Redirections of a cluster are followed a few
+//! times; whatever else fails is for the caller to repeat, which each does within bounds of its own.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+mod cluster;
+mod command;
+mod keeper;
+mod node;
+mod sentinel;
+mod target;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Cmd, Pipeline, RedisResult, Script, ServerErrorKind, Value};
+use futures::future::join_all;
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use tokio::sync::Notify;
 
 use super::error::StoreError;
+use crate::breaker::Breakers;
 use crate::config::RedisConfig;
 use crate::metrics::TimerMetrics;
+use crate::shard::Shard;
+use cluster::Cluster;
+use node::{Node, NodeTimeouts};
+use sentinel::Sentinel;
 
-/// So many time-outs in a row mean that the connection is dead, though nobody has closed it.
-const TIMEOUTS_OF_DEAD_CONNECTION: u32 = 8;
+pub(crate) use cluster::slot_of;
+pub(crate) use command::{Command, Lua, Route};
+pub(crate) use target::Target;
 
-/// A script that Redis runs, known to it by its hash.
+/// How often the commands of a pipeline are sent again to where they were redirected, or after their scripts were
+/// loaded.
+const ROUNDS_MAX: usize = 4;
+
+/// The answer to one command. After most errors it may have run.
+pub(crate) type Answer = Result<Value, StoreError>;
+
+/// Answers, and what each server that gave some of them said of itself in the same pipeline.
 #[derive(Debug)]
-pub(crate) struct Lua {
-    code: &'static str,
-    hash: String,
+pub(crate) struct Attested {
+    /// What the servers said, in the order of their first commands.
+    pub(crate) servers: Vec<Value>,
+    /// For each command the server, as its place in `servers`, and the answer.
+    pub(crate) answers: Vec<Result<(usize, Value), StoreError>>,
 }
 
-impl Lua {
-    pub(crate) fn new(code: &'static str) -> Self {
-        Self {
-            code,
-            hash: Script::new(code).get_hash().to_owned(),
-        }
-    }
-
-    fn load(&self) -> Cmd {
-        let mut cmd = redis::cmd("SCRIPT");
-        cmd.arg("LOAD").arg(self.code);
-        cmd
-    }
+#[derive(Debug)]
+enum Topology {
+    Single(Arc<Node>),
+    Sentinel(Sentinel),
+    Cluster(Cluster),
 }
 
-/// One command of a pipeline.
-#[derive(Debug, Clone)]
-pub(crate) struct Command<'a> {
-    cmd: Cmd,
-    /// The script that the command runs, if it does, to load it when Redis doesn't know it.
-    script: Option<&'a Lua>,
-}
-
-impl<'a> Command<'a> {
-    /// A plain command.
-    pub(crate) fn plain(cmd: Cmd) -> Self {
-        Self { cmd, script: None }
-    }
-
-    /// A call of a script. Its arguments follow by [`Self::arg`].
-    pub(crate) fn script(script: &'a Lua, keys: &[&str]) -> Self {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(&script.hash).arg(keys.len());
-        for key in keys {
-            cmd.arg(key);
-        }
-        Self {
-            cmd,
-            script: Some(script),
-        }
-    }
-
-    /// One more argument.
-    pub(crate) fn arg(&mut self, value: impl redis::ToRedisArgs) -> &mut Self {
-        self.cmd.arg(value);
-        self
-    }
-}
-
-/// A connection to Redis that many tasks share: what they send at the same time travels together. It reconnects by
-/// itself, and every answer has a bound. A time-out means that the commands may have run.
+/// Redis, shared by many tasks.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    client: redis::Client,
-    manager_config: ConnectionManagerConfig,
-    manager: Mutex<ConnectionManager>,
-    timeouts_in_a_row: AtomicU32,
+    topology: Topology,
+    breakers: Breakers,
+    /// For each shard the route of its keys, and one of them.
+    routes: Vec<Route>,
+    probe_keys: Vec<String>,
+    refresh_wanted: Notify,
+    refresh_interval: Duration,
     metrics: TimerMetrics,
 }
 
+/// Commands for one server, by their places in the list of all.
+struct Group {
+    node: Arc<Node>,
+    places: Vec<usize>,
+}
+
+/// How to send a command again.
+enum Again {
+    /// To where it was sent, once its script is loaded there.
+    WithScript,
+    /// To the slot's new master.
+    Moved(Arc<Node>),
+    /// To the node that the slot is moving to, for this once.
+    Ask(Arc<Node>),
+}
+
 impl Connection {
-    /// Connects, and fails when Redis can't be reached.
+    /// Connects, and fails when no master can be reached. `shards` has the route of each shard's keys, and one of them.
     pub(crate) async fn open(
         config: &RedisConfig,
+        shards: Vec<(Route, String)>,
         metrics: TimerMetrics,
     ) -> Result<Self, StoreError> {
-        let client = redis::Client::open(config.url.as_str())?;
-        // A command that meets a broken connection fails after one attempt to mend it: its caller has a retry of its own.
-        let manager_config = ConnectionManagerConfig::new()
-            .set_number_of_retries(1)
-            .set_min_delay(Duration::from_millis(20))
-            .set_max_delay(Duration::from_millis(200))
-            .set_connection_timeout(Some(Duration::from_millis(config.connect_timeout_ms)))
-            .set_response_timeout(Some(Duration::from_millis(config.response_timeout_ms)));
-        let manager =
-            ConnectionManager::new_with_config(client.clone(), manager_config.clone()).await?;
-        Ok(Self {
-            client,
-            manager_config,
-            manager: Mutex::new(manager),
-            timeouts_in_a_row: AtomicU32::new(0),
+        let timeouts = NodeTimeouts {
+            connect: Duration::from_millis(config.connect_timeout_ms),
+            response: Duration::from_millis(config.response_timeout_ms),
+        };
+        let topology = match config.target() {
+            Err(problem) => return Err(no_answer(problem).into()),
+            Ok(Target::Single(info)) => Topology::Single(Arc::new(Node::new(*info, timeouts)?)),
+            Ok(Target::Sentinel {
+                sentinels,
+                master_name,
+                master,
+            }) => Topology::Sentinel(Sentinel::new(sentinels, master_name, *master, timeouts)?),
+            Ok(Target::Cluster { seeds }) => Topology::Cluster(Cluster::new(seeds, timeouts)?),
+        };
+        let (routes, probe_keys): (Vec<_>, Vec<_>) = shards.into_iter().unzip();
+        let shard_count = u16::try_from(routes.len()).unwrap_or(u16::MAX);
+        let breakers = Breakers::new(config.into(), shard_count, metrics.open_shards.clone());
+        let connection = Self {
+            topology,
+            breakers,
+            routes,
+            probe_keys,
+            refresh_wanted: Notify::new(),
+            refresh_interval: Duration::from_millis(config.topology_interval_ms),
             metrics,
-        })
+        };
+        connection.topology.refresh().await?;
+        // While one master of several is down, the timer starts for the shards of the others.
+        let mut failure = None;
+        for (_, answer) in connection.ask_masters(&redis::cmd("PING")).await {
+            match answer {
+                Ok(_) => return Ok(connection),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| no_answer("no master is known").into()))
     }
 
-    /// Sends the commands in one pipeline and answers each by itself. Scripts that Redis doesn't know are loaded and
-    /// their commands sent again; the others have run already and are not repeated.
-    pub(crate) async fn run(
-        &self,
-        commands: &[Command<'_>],
-    ) -> Result<Vec<RedisResult<Value>>, StoreError> {
-        let mut answers = self
-            .send(commands.iter().map(|command| &command.cmd))
-            .await?;
-        let unknown: Vec<_> = answers
-            .iter()
-            .enumerate()
-            .filter(|(_, answer)| answer.as_ref().is_err_and(is_unknown_script))
-            .map(|(index, _)| index)
-            .collect();
-        if unknown.is_empty() {
-            return Ok(answers);
-        }
+    /// Which shards are left alone.
+    pub(crate) fn breakers(&self) -> &Breakers {
+        &self.breakers
+    }
 
-        let mut again = Vec::with_capacity(2 * unknown.len());
-        for index in &unknown {
-            let command = &commands[*index];
-            if let Some(script) = command.script {
-                again.push(script.load());
-            }
-            again.push(command.cmd.clone());
-        }
-        let mut answers_again = self.send(again.iter()).await?.into_iter();
-        for index in unknown {
-            if commands[index].script.is_some() {
-                answers_again.next();
-            }
-            if let Some(answer) = answers_again.next() {
-                answers[index] = answer;
-            }
-        }
-        Ok(answers)
+    /// Sends the commands, one pipeline to each server, and answers each by itself. Scripts that a server doesn't know
+    /// are loaded and their commands sent again; the others have run already and are not repeated.
+    pub(crate) async fn run(&self, commands: &[Command<'_>]) -> Vec<Answer> {
+        self.run_passing(commands, |route| {
+            route
+                .shard
+                .is_none_or(|shard| !self.breakers.is_open(shard))
+        })
+        .await
     }
 
     /// The same, for commands that must all succeed.
     pub(crate) async fn run_all(&self, commands: &[Command<'_>]) -> Result<Vec<Value>, StoreError> {
-        let answers = self.run(commands).await?;
-        let values: RedisResult<Vec<_>> = answers.into_iter().collect();
-        values.map_err(|error| self.count(error))
+        self.run(commands).await.into_iter().collect()
     }
 
     /// One command.
-    pub(crate) async fn run_one(&self, command: Command<'_>) -> Result<Value, StoreError> {
-        let mut values = self.run_all(&[command]).await?;
-        values
+    pub(crate) async fn run_one(&self, command: Command<'_>) -> Answer {
+        let mut answers = self.run(&[command]).await;
+        answers
             .pop()
-            .ok_or(StoreError::Answer("no answer to a command"))
+            .unwrap_or(Err(StoreError::Answer("no answer to a command")))
     }
 
-    async fn send<'c>(
-        &self,
-        commands: impl ExactSizeIterator<Item = &'c Cmd>,
-    ) -> Result<Vec<RedisResult<Value>>, StoreError> {
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        for command in commands {
-            pipeline.add_command(command.clone());
-        }
-        pipeline.ignore_errors();
-        let mut manager = self
-            .manager
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let outcome = pipeline
-            .query_async::<Vec<RedisResult<Value>>>(&mut manager)
-            .await;
-        match outcome {
-            Ok(answers) => {
-                self.timeouts_in_a_row.store(0, Ordering::Relaxed);
-                Ok(answers)
-            }
-            Err(error) => {
-                if error.is_timeout() {
-                    self.replace_dead_connection();
+    /// Sends plain commands, and ahead of those for each server one more, whose answer tells about that server.
+    /// Redirections aren't followed: such an answer would be another server's.
+    pub(crate) async fn run_attested(&self, ask: &Cmd, commands: &[Command<'_>]) -> Attested {
+        let mut answers = blank(commands);
+        let groups = self.group(commands, &mut answers, |route| {
+            route
+                .shard
+                .is_none_or(|shard| !self.breakers.is_open(shard))
+        });
+        let sent = join_all(groups.iter().map(|group| async {
+            let cmds = group
+                .places
+                .iter()
+                .map(|place| commands[*place].cmd.clone());
+            let all: Vec<_> = std::iter::once(ask.clone()).chain(cmds).collect();
+            group.node.send(all.into_iter()).await
+        }))
+        .await;
+        let mut servers = Vec::with_capacity(groups.len());
+        let mut of_server = vec![0; commands.len()];
+        for (group, sent) in groups.iter().zip(sent) {
+            let sent = sent.and_then(|mut sent| {
+                let told = if sent.is_empty() {
+                    Ok(Value::Nil)
+                } else {
+                    sent.remove(0)
+                };
+                told.map(|told| (told, sent))
+            });
+            match sent {
+                Ok((told, sent)) => {
+                    for (place, answer) in group.places.iter().zip(sent) {
+                        if let Err(error) = &answer {
+                            self.redirection(&group.node, &commands[*place], error);
+                        }
+                        of_server[*place] = servers.len();
+                        answers[*place] = self.settle(&commands[*place], answer);
+                    }
+                    servers.push(told);
                 }
-                Err(self.count(error))
+                Err(error) => self.fail(group, &error, &mut answers),
+            }
+        }
+        let answers = answers.into_iter().zip(of_server);
+        Attested {
+            servers,
+            answers: answers
+                .map(|(answer, server)| Ok((server, answer?)))
+                .collect(),
+        }
+    }
+
+    /// Asks every master the same. Returns its address with the answer.
+    pub(crate) async fn ask_masters(&self, cmd: &Cmd) -> Vec<(String, Answer)> {
+        let masters = self.topology.masters();
+        join_all(masters.iter().map(|node| async {
+            let answer = node.ask(cmd.clone()).await;
+            (node.address(), answer.map_err(|error| self.count(error)))
+        }))
+        .await
+    }
+
+    async fn run_passing(
+        &self,
+        commands: &[Command<'_>],
+        passes: impl Fn(Route) -> bool,
+    ) -> Vec<Answer> {
+        let mut answers = blank(commands);
+        let groups = self.group(commands, &mut answers, passes);
+        if let [group] = groups.as_slice() {
+            self.send(group, commands, |place, answer| answers[place] = answer)
+                .await;
+            return answers;
+        }
+        let sent = join_all(groups.iter().map(|group| async {
+            let mut answers = Vec::with_capacity(group.places.len());
+            self.send(group, commands, |place, answer| {
+                answers.push((place, answer));
+            })
+            .await;
+            answers
+        }));
+        for (place, answer) in sent.await.into_iter().flatten() {
+            answers[place] = answer;
+        }
+        answers
+    }
+
+    /// Puts together what goes to the same server. What may not pass, or goes nowhere, is answered here.
+    fn group(
+        &self,
+        commands: &[Command<'_>],
+        answers: &mut [Answer],
+        passes: impl Fn(Route) -> bool,
+    ) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::with_capacity(1);
+        for (place, command) in commands.iter().enumerate() {
+            if !passes(command.route) {
+                answers[place] = Err(StoreError::LeftAlone);
+                continue;
+            }
+            let Some(node) = self.topology.node_of(command.route.slot) else {
+                let nobody = no_answer("no server is known for a shard");
+                answers[place] = self.settle(command, Err(nobody));
+                self.refresh_wanted.notify_one();
+                continue;
+            };
+            match groups
+                .iter_mut()
+                .find(|group| Arc::ptr_eq(&group.node, &node))
+            {
+                Some(group) => group.places.push(place),
+                None => groups.push(Group {
+                    node,
+                    places: vec![place],
+                }),
+            }
+        }
+        groups
+    }
+
+    /// Sends what goes to one server, and follows where it is redirected.
+    async fn send(
+        &self,
+        group: &Group,
+        commands: &[Command<'_>],
+        mut answer: impl FnMut(usize, Answer),
+    ) {
+        let cmds = group
+            .places
+            .iter()
+            .map(|place| commands[*place].cmd.clone());
+        let mut outcomes = match group.node.send(cmds).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                self.node_failed(&group.node, &error);
+                for place in &group.places {
+                    answer(*place, Err(error.clone().into()));
+                }
+                self.count(error);
+                return;
+            }
+        };
+        if outcomes.iter().any(Result::is_err) {
+            self.repeat(group, commands, &mut outcomes).await;
+        }
+        for (place, outcome) in group.places.iter().zip(outcomes) {
+            answer(*place, self.settle(&commands[*place], outcome));
+        }
+    }
+
+    /// Sends again what was redirected, or lacked its script.
+    async fn repeat(
+        &self,
+        group: &Group,
+        commands: &[Command<'_>],
+        outcomes: &mut [RedisResult<Value>],
+    ) {
+        let mut nodes: Vec<_> = group
+            .places
+            .iter()
+            .map(|_| Arc::clone(&group.node))
+            .collect();
+        for _ in 0..ROUNDS_MAX {
+            // Few are sent again, and seldom: one after the other will do.
+            let mut is_done = true;
+            for (index, place) in group.places.iter().enumerate() {
+                let command = &commands[*place];
+                let Some(again) = outcomes[index]
+                    .as_ref()
+                    .err()
+                    .and_then(|error| self.again(&nodes[index], command, error))
+                else {
+                    continue;
+                };
+                is_done = false;
+                let mut cmds = Vec::with_capacity(3);
+                cmds.extend(command.script.map(Lua::load));
+                let node = match again {
+                    Again::WithScript => Arc::clone(&nodes[index]),
+                    Again::Moved(node) => node,
+                    Again::Ask(node) => {
+                        cmds.push(redis::cmd("ASKING"));
+                        node
+                    }
+                };
+                cmds.push(command.cmd.clone());
+                let sent = node.send(cmds.into_iter()).await;
+                if let Err(error) = &sent {
+                    self.node_failed(&node, error);
+                }
+                outcomes[index] = sent.and_then(|mut sent| sent.pop().unwrap_or(Ok(Value::Nil)));
+                nodes[index] = node;
+            }
+            if is_done {
+                return;
             }
         }
     }
 
-    /// A half-open connection gives no error, only time-outs; nothing but a new connection helps.
-    fn replace_dead_connection(&self) {
-        let timeouts = self.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-        if timeouts < TIMEOUTS_OF_DEAD_CONNECTION {
-            return;
+    fn again(&self, from: &Node, command: &Command<'_>, error: &RedisError) -> Option<Again> {
+        if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
+            return command.script.map(|_| Again::WithScript);
         }
-        let config = self.manager_config.clone();
-        if let Ok(fresh) = ConnectionManager::new_lazy_with_config(self.client.clone(), config) {
-            tracing::warn!(timeouts, "redis gives no answers: connecting anew");
-            *self.manager.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
-        }
-        self.timeouts_in_a_row.store(0, Ordering::Relaxed);
+        self.redirection(from, command, error)
     }
 
-    fn count(&self, error: redis::RedisError) -> StoreError {
+    /// Where an error sends the command. A slot that has moved is noted.
+    fn redirection(&self, from: &Node, command: &Command<'_>, error: &RedisError) -> Option<Again> {
+        let Topology::Cluster(cluster) = &self.topology else {
+            return None;
+        };
+        let (address, _) = error.redirect_node()?;
+        let node = cluster.node_at(address, from).ok()?;
+        if error.kind() == ErrorKind::Server(ServerErrorKind::Ask) {
+            return Some(Again::Ask(node));
+        }
+        cluster.moved(command.route.slot, &node);
+        self.refresh_wanted.notify_one();
+        Some(Again::Moved(node))
+    }
+
+    /// What the answer of a server means for its shard.
+    fn settle(&self, command: &Command<'_>, answer: RedisResult<Value>) -> Answer {
+        let error = match answer {
+            Ok(value) => {
+                if self.breakers.has_trouble()
+                    && let Some(shard) = command.route.shard
+                {
+                    self.breakers.succeeded(shard);
+                }
+                return Ok(value);
+            }
+            Err(error) => error,
+        };
+        if matches!(
+            error.kind(),
+            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::ClusterDown)
+        ) {
+            self.refresh_wanted.notify_one();
+        }
+        // A full Redis goes on serving what frees memory, and a slot that is moving what needs a single key.
+        let is_moving = error.is_cluster_error()
+            && error.kind() != ErrorKind::Server(ServerErrorKind::ClusterDown);
+        let is_timeout = error.is_timeout();
+        let error = self.count(error);
+        if let Some(shard) = command.route.shard
+            && matches!(error, StoreError::Unavailable(_))
+            && !is_moving
+        {
+            self.breakers.failed(shard, is_timeout);
+        }
+        Err(error)
+    }
+
+    fn fail(&self, group: &Group, error: &RedisError, answers: &mut [Answer]) {
+        self.node_failed(&group.node, error);
+        for place in &group.places {
+            answers[*place] = Err(error.clone().into());
+        }
+        self.count(error.clone());
+    }
+
+    /// The shards of a server fail together.
+    fn node_failed(&self, node: &Arc<Node>, error: &RedisError) {
+        for (shard, route) in (0_u16..).map(Shard::new).zip(&self.routes) {
+            let serving = self.topology.node_of(route.slot);
+            if serving.is_some_and(|serving| Arc::ptr_eq(&serving, node)) {
+                self.breakers.failed(shard, error.is_timeout());
+            }
+        }
+        self.refresh_wanted.notify_one();
+    }
+
+    fn count(&self, error: RedisError) -> StoreError {
         let error = StoreError::from(error);
         self.metrics.redis_error(error.kind());
         error
     }
 }
 
-fn is_unknown_script(error: &redis::RedisError) -> bool {
-    error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
+impl Topology {
+    fn node_of(&self, slot: u16) -> Option<Arc<Node>> {
+        match self {
+            Self::Single(node) => Some(Arc::clone(node)),
+            Self::Sentinel(sentinel) => sentinel.master(),
+            Self::Cluster(cluster) => cluster.node_of(slot),
+        }
+    }
+
+    fn masters(&self) -> Vec<Arc<Node>> {
+        match self {
+            Self::Single(node) => vec![Arc::clone(node)],
+            Self::Sentinel(sentinel) => sentinel.master().into_iter().collect(),
+            Self::Cluster(cluster) => cluster.masters(),
+        }
+    }
+
+    /// Finds out who serves what now.
+    async fn refresh(&self) -> RedisResult<()> {
+        match self {
+            Self::Single(_) => Ok(()),
+            Self::Sentinel(sentinel) => sentinel.refresh().await,
+            Self::Cluster(cluster) => cluster.refresh().await,
+        }
+    }
+}
+
+/// For each command that there is no answer yet.
+fn blank(commands: &[Command<'_>]) -> Vec<Answer> {
+    let unanswered = || Err(StoreError::Answer("no answer to a command"));
+    commands.iter().map(|_| unanswered()).collect()
+}
+
+/// Redis gives no answer that helps.
+fn no_answer(problem: &'static str) -> RedisError {
+    RedisError::from((ErrorKind::Io, problem))
 }

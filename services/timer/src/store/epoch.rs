@@ -112,46 +112,60 @@ pub(crate) struct EpochChange {
 }
 
 impl Store {
-    /// The identity of the server and the epochs of all shards, all read from the same server.
-    pub(crate) async fn epochs(&self) -> Result<(Identity, Vec<FoundEpoch>), StoreError> {
+    /// For each shard the identity of the server that serves it, and its epoch, both from the same answer. An error where
+    /// that can't be told now: it says nothing about the shard.
+    pub(crate) async fn epochs(&self) -> Vec<Result<(Identity, FoundEpoch), StoreError>> {
         let mut info = redis::cmd("INFO");
         info.arg("server").arg("replication");
-        let mut commands = vec![Command::plain(info)];
-        commands.extend(self.layout().shards().map(|shard| {
-            let mut cmd = redis::cmd("GET");
-            cmd.arg(&self.keys().of(shard).epoch);
-            Command::plain(cmd)
-        }));
-        let answers = self.connection().run_all(&commands).await?;
-        let (info, epochs) = answers
-            .split_first()
-            .ok_or(StoreError::Answer("no answers"))?;
-        let info: String = redis::from_redis_value_ref(info)?;
-        let identity = Identity::of_info(&info).ok_or(StoreError::Answer("INFO without run_id"))?;
-        Ok((identity, epochs.iter().map(FoundEpoch::of).collect()))
+        let commands: Vec<_> = self
+            .layout()
+            .shards()
+            .map(|shard| {
+                let keys = self.keys().of(shard);
+                let mut cmd = redis::cmd("GET");
+                cmd.arg(&keys.epoch);
+                Command::plain(keys.route, cmd)
+            })
+            .collect();
+        let attested = self.connection().run_attested(&info, &commands).await;
+        let identities: Vec<_> = attested
+            .servers
+            .iter()
+            .map(|info| {
+                let info: String = redis::from_redis_value_ref(info).ok()?;
+                Identity::of_info(&info)
+            })
+            .collect();
+        attested
+            .answers
+            .into_iter()
+            .map(|answer| {
+                let (server, epoch) = answer?;
+                let identity = identities[server].clone();
+                let identity = identity.ok_or(StoreError::Answer("INFO without run_id"))?;
+                Ok((identity, FoundEpoch::of(&epoch)))
+            })
+            .collect()
     }
 
     /// Makes the changes, and says of each whether it took place, and what the key says now.
     pub(crate) async fn change_epochs(
         &self,
         changes: &[EpochChange],
-    ) -> Result<Vec<(bool, FoundEpoch)>, StoreError> {
+    ) -> Vec<Result<(bool, FoundEpoch), StoreError>> {
         let commands: Vec<_> = changes
             .iter()
             .map(|change| {
-                let key = &self.keys().of(change.shard).epoch;
-                let mut command = Command::script(&self.scripts.epoch, &[key]);
+                let keys = self.keys().of(change.shard);
+                let mut command = Command::script(keys.route, &self.scripts.epoch, &[&keys.epoch]);
                 command.arg(&change.expected).arg(change.epoch.encode());
                 command
             })
             .collect();
-        if commands.is_empty() {
-            return Ok(Vec::new());
-        }
-        let answers = self.connection().run_all(&commands).await?;
+        let answers = self.connection().run(&commands).await;
         answers
             .into_iter()
-            .map(|answer| match list_in(answer)?.as_slice() {
+            .map(|answer| match list_in(answer?)?.as_slice() {
                 [done, now] => Ok((integer_in(done)? == 1, FoundEpoch::of(now))),
                 // Lua ends a list at the first nil: the key is missing.
                 [done] => Ok((integer_in(done)? == 1, FoundEpoch::of(&Value::Nil))),

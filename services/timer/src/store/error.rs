@@ -8,6 +8,9 @@ pub(crate) enum StoreError {
     /// It can't be reached, gave no answer in time, or can't serve now. What was asked may have been done.
     #[error("redis is unavailable")]
     Unavailable(#[source] RedisError),
+    /// It has failed too often just now, and is left alone for a moment. Nothing was sent.
+    #[error("redis has failed just now, and is left alone for a moment")]
+    LeftAlone,
     /// It takes nothing more: its memory is used up.
     #[error("redis is out of memory")]
     OutOfMemory(#[source] RedisError),
@@ -23,7 +26,10 @@ impl StoreError {
     /// The kind, as a label of metrics.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
+            Self::Unavailable(error) if error.is_timeout() => "timeout",
+            Self::Unavailable(error) if error.is_cluster_error() => "moving",
             Self::Unavailable(_) => "unavailable",
+            Self::LeftAlone => "left_alone",
             Self::OutOfMemory(_) => "out_of_memory",
             Self::Refused(_) => "refused",
             Self::Answer(_) => "answer",
@@ -37,6 +43,8 @@ impl From<RedisError> for StoreError {
             ErrorKind::Io
             | ErrorKind::Server(
                 ServerErrorKind::BusyLoading
+                | ServerErrorKind::Moved
+                | ServerErrorKind::Ask
                 | ServerErrorKind::TryAgain
                 | ServerErrorKind::ClusterDown
                 | ServerErrorKind::MasterDown

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redis::Value;
 
 use super::{
-    Command, EpochState, Store, StoreError, bytes_in, integer_in, list_in, score_in,
+    Command, EpochState, FoundEpoch, Store, StoreError, bytes_in, integer_in, list_in, score_in,
     score_of_first, time_in,
 };
 use crate::entry::{Entry, GivenUp, Member, decode_claimed};
@@ -53,9 +53,8 @@ pub(crate) struct EntryPosition {
 }
 
 /// Counts of one shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ShardCounts {
-    pub(crate) shard: Shard,
     pub(crate) waiting: i64,
     pub(crate) due: i64,
     pub(crate) leases: i64,
@@ -63,6 +62,9 @@ pub(crate) struct ShardCounts {
     pub(crate) first_due_ms: Option<i64>,
     pub(crate) is_rebuilding: bool,
 }
+
+/// What is known of one shard; the reason where its Redis does not tell.
+pub(crate) type FoundCounts = (Shard, Result<ShardCounts, StoreError>);
 
 /// Which list of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +80,7 @@ impl Store {
     pub(crate) async fn time_ms(&self) -> Result<i64, StoreError> {
         let time = self
             .connection()
-            .run_one(Command::plain(redis::cmd("TIME")))
+            .run_one(Command::plain(self.keys().route, redis::cmd("TIME")))
             .await?;
         Ok(time_in(&time)? / 1_000)
     }
@@ -97,7 +99,7 @@ impl Store {
 
         // The order matters: an entry that moves from `due` into a lease meanwhile is seen at least once.
         let mut found = BTreeMap::new();
-        for (member, score) in self.scan(&keys.due, &pattern).await? {
+        for (member, score) in self.scan(shard, &keys.due, &pattern).await? {
             let entry = Entry {
                 member,
                 due_ms: score,
@@ -126,7 +128,7 @@ impl Store {
                 );
             }
         }
-        for (member, _) in self.scan(&keys.quarantine, &pattern).await? {
+        for (member, _) in self.scan(shard, &keys.quarantine, &pattern).await? {
             let entry = Entry { member, due_ms: 0 };
             let state = StoredState::Quarantined {
                 reason: String::new(),
@@ -245,10 +247,9 @@ impl Store {
         answers.iter().map(integer_in).sum()
     }
 
-    /// The time of Redis in Unix milliseconds, and counts of every shard.
-    pub(crate) async fn counts(&self) -> Result<(i64, Vec<ShardCounts>), StoreError> {
-        let now_ms = self.time_ms().await?;
-        let (_, epochs) = self.epochs().await?;
+    /// Counts of every shard, of what is due at an instant in Unix milliseconds among others.
+    pub(crate) async fn counts(&self, now_ms: i64) -> Vec<FoundCounts> {
+        let epochs = self.epochs().await;
         let mut commands = Vec::new();
         for shard in self.layout().shards() {
             let keys = self.keys().of(shard);
@@ -265,30 +266,20 @@ impl Store {
                 plain("HLEN", &keys.leased),
                 plain("ZCARD", &keys.quarantine),
             ];
-            commands.extend(counts.map(Command::plain));
+            commands.extend(counts.map(|cmd| Command::plain(keys.route, cmd)));
             commands.push(self.first_due_command(shard));
         }
-        let answers = self.connection().run_all(&commands).await?;
-        let shards = self
-            .layout()
-            .shards()
-            .zip(answers.chunks_exact(5))
-            .zip(epochs);
-        let counts = shards
-            .map(|((shard, answers), epoch)| {
-                let state = epoch.epoch.map(|epoch| epoch.state);
-                Ok(ShardCounts {
-                    shard,
-                    waiting: integer_in(&answers[0])?,
-                    due: integer_in(&answers[1])?,
-                    leases: integer_in(&answers[2])?,
-                    quarantined: integer_in(&answers[3])?,
-                    first_due_ms: score_of_first(&answers[4])?,
-                    is_rebuilding: !matches!(state, Some(EpochState::Complete)),
-                })
+        let mut answers = self.connection().run(&commands).await.into_iter();
+        let shards = self.layout().shards().zip(epochs);
+        shards
+            .map(|(shard, epoch)| {
+                // All five are taken, whatever is in them.
+                let answers: Vec<_> = answers.by_ref().take(5).collect();
+                let answers: Result<Vec<_>, _> = answers.into_iter().collect();
+                let counts = epoch.and_then(|(_, epoch)| read_counts(&answers?, &epoch));
+                (shard, counts)
             })
-            .collect::<Result<_, StoreError>>()?;
-        Ok((now_ms, counts))
+            .collect()
     }
 
     /// All entries of a shard that are in leases, with the end of each lease.
@@ -300,7 +291,10 @@ impl Store {
         ends.arg(&keys.leases).arg(0).arg(-1).arg("WITHSCORES");
         let answers = self
             .connection()
-            .run_all(&[Command::plain(blobs), Command::plain(ends)])
+            .run_all(&[
+                Command::plain(keys.route, blobs),
+                Command::plain(keys.route, ends),
+            ])
             .await?;
         let [blobs, ends]: [Value; 2] = answers
             .try_into()
@@ -319,7 +313,13 @@ impl Store {
         Ok(entries)
     }
 
-    async fn scan(&self, key: &str, pattern: &[u8]) -> Result<Vec<(Member, i64)>, StoreError> {
+    async fn scan(
+        &self,
+        shard: Shard,
+        key: &str,
+        pattern: &[u8],
+    ) -> Result<Vec<(Member, i64)>, StoreError> {
+        let route = self.keys().of(shard).route;
         let mut found = Vec::new();
         let mut cursor = b"0".to_vec();
         loop {
@@ -330,7 +330,11 @@ impl Store {
                 .arg(pattern)
                 .arg("COUNT")
                 .arg(SCAN_COUNT);
-            let answer = list_in(self.connection().run_one(Command::plain(cmd)).await?)?;
+            let answer = list_in(
+                self.connection()
+                    .run_one(Command::plain(route, cmd))
+                    .await?,
+            )?;
             let [next, items]: [Value; 2] = answer
                 .try_into()
                 .map_err(|_| StoreError::Answer("a scan's answer of the wrong length"))?;
@@ -361,20 +365,26 @@ impl Store {
             .arg(rank)
             .arg(limit)
             .arg("WITHSCORES");
-        scored_members(self.connection().run_one(Command::plain(cmd)).await?)
+        let route = self.keys().of(shard).route;
+        scored_members(
+            self.connection()
+                .run_one(Command::plain(route, cmd))
+                .await?,
+        )
     }
 
     /// The rank of the first entry after a position. When the entry there is gone, those of the same instant may be
     /// seen again.
     async fn rank_after(&self, list: EntryList, after: EntryPosition) -> Result<usize, StoreError> {
         let key = self.list_key(list, after.shard);
+        let route = self.keys().of(after.shard).route;
         let mut rank = redis::cmd("ZRANK");
         rank.arg(key).arg(&after.member.to_bytes());
         let mut before = redis::cmd("ZCOUNT");
         before.arg(key).arg("-inf").arg(format!("({}", after.score));
         let answers = self
             .connection()
-            .run_all(&[Command::plain(rank), Command::plain(before)])
+            .run_all(&[Command::plain(route, rank), Command::plain(route, before)])
             .await?;
         let rank = match answers.as_slice() {
             [Value::Int(rank), _] => rank + 1,
@@ -406,12 +416,9 @@ impl Store {
                     &keys.attempts
                 });
                 cmd.arg(&entry.entry.member.to_bytes());
-                Command::plain(cmd)
+                Command::plain(keys.route, cmd)
             })
             .collect();
-        if commands.is_empty() {
-            return Ok(());
-        }
         let answers = self.connection().run_all(&commands).await?;
         for (entry, answer) in entries.iter_mut().zip(answers) {
             let Value::BulkString(text) = answer else {
@@ -430,6 +437,21 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn read_counts(answers: &[Value], epoch: &FoundEpoch) -> Result<ShardCounts, StoreError> {
+    let [waiting, due, leases, quarantined, first_due] = answers else {
+        return Err(StoreError::Answer("too few answers"));
+    };
+    let state = epoch.epoch.as_ref().map(|epoch| &epoch.state);
+    Ok(ShardCounts {
+        waiting: integer_in(waiting)?,
+        due: integer_in(due)?,
+        leases: integer_in(leases)?,
+        quarantined: integer_in(quarantined)?,
+        first_due_ms: score_of_first(first_due)?,
+        is_rebuilding: !matches!(state, Some(EpochState::Complete)),
+    })
 }
 
 /// A glob that matches the members of a ticket, in all generations.

@@ -1,19 +1,27 @@
 //! Cheap looks at all shards at once.
 
-use redis::Value;
+use tokio::time::Instant;
 
-use super::{Command, Store, StoreError, integer_in, score_of_first, time_in};
+use super::{Answer, Command, Store, StoreError, integer_in, score_of_first, time_in};
 use crate::shard::Shard;
 
-/// What the claim loop wants to know of all shards.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the claim loop wants to know of some shards.
+#[derive(Debug)]
 pub(crate) struct Look {
-    /// The time of Redis, in Unix microseconds.
-    pub(crate) redis_us: i64,
-    /// For each shard the first entry, in Unix milliseconds.
-    pub(crate) first_due_ms: Vec<Option<i64>>,
-    /// For each shard the end of the first lease, in Unix milliseconds. Empty unless asked for.
-    pub(crate) first_lease_end_ms: Vec<Option<i64>>,
+    /// The time of Redis, in Unix microseconds; none when no server answered. Where there are several, that of one of
+    /// them; all instants here are by the same clock.
+    pub(crate) redis_us: Option<i64>,
+    /// For each shard that was looked at what was seen.
+    pub(crate) shards: Vec<Result<ShardLook, StoreError>>,
+}
+
+/// What the claim loop wants to know of a shard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ShardLook {
+    /// The first entry, in Unix milliseconds.
+    pub(crate) first_due_ms: Option<i64>,
+    /// The end of the first lease, in Unix milliseconds, if asked for.
+    pub(crate) first_lease_end_ms: Option<i64>,
 }
 
 /// What the guard wants to know of a shard.
@@ -28,45 +36,58 @@ pub(crate) struct ShardHealth {
 }
 
 impl Store {
-    /// The first entry of each shard, and the end of its first lease if asked for.
-    pub(crate) async fn look(&self, with_leases: bool) -> Result<Look, StoreError> {
-        let mut commands = vec![Command::plain(redis::cmd("TIME"))];
-        commands.extend(
-            self.layout()
-                .shards()
-                .map(|shard| self.first_due_command(shard)),
-        );
+    /// The first entry of each of the shards, and the end of its first lease if asked for.
+    pub(crate) async fn look(&self, shards: &[Shard], with_leases: bool) -> Look {
+        let sent_at = Instant::now();
+        let mut commands: Vec<_> = shards
+            .iter()
+            .map(|shard| self.first_due_command(*shard))
+            .collect();
         if with_leases {
-            commands.extend(self.layout().shards().map(|shard| {
+            commands.extend(shards.iter().map(|shard| {
+                let keys = self.keys().of(*shard);
                 let mut cmd = redis::cmd("ZRANGE");
-                cmd.arg(&self.keys().of(shard).leases)
-                    .arg(0)
-                    .arg(0)
-                    .arg("WITHSCORES");
-                Command::plain(cmd)
+                cmd.arg(&keys.leases).arg(0).arg(0).arg("WITHSCORES");
+                Command::plain(keys.route, cmd)
             }));
         }
-        let answers = self.connection().run_all(&commands).await?;
-        let (time, firsts) = answers
-            .split_first()
-            .ok_or(StoreError::Answer("no answers"))?;
-        let shard_count = usize::from(self.layout().shard_count());
-        let (due, leases) = firsts.split_at(shard_count.min(firsts.len()));
-        let read = |answers: &[Value]| {
-            answers
-                .iter()
-                .map(score_of_first)
-                .collect::<Result<Vec<_>, StoreError>>()
-        };
-        Ok(Look {
-            redis_us: time_in(time)?,
-            first_due_ms: read(due)?,
-            first_lease_end_ms: read(leases)?,
-        })
+        let attested = self
+            .connection()
+            .run_attested(&redis::cmd("TIME"), &commands)
+            .await;
+        let took = sent_at.elapsed();
+        let times: Vec<_> = attested
+            .servers
+            .iter()
+            .map(|time| time_in(time).ok())
+            .collect();
+        let redis_us = times.iter().copied().flatten().next();
+        let mut answers = attested.answers.into_iter();
+        let due: Vec<_> = answers.by_ref().take(shards.len()).collect();
+        let mut leases = answers.fuse();
+        let seen = shards.iter().zip(due).map(|(shard, due)| {
+            let lease = leases.next();
+            let (server, due) = due?;
+            let time_us = times[server].ok_or(StoreError::Answer("TIME is no time"))?;
+            let seen_us = redis_us.map_or(0, |redis_us| time_us - redis_us);
+            let ahead_ms = self.clocks.note(*shard, seen_us, took) / 1_000;
+            let first_lease_end_ms = match lease {
+                None => None,
+                Some(lease) => score_of_first(&lease?.1)?,
+            };
+            Ok(ShardLook {
+                first_due_ms: score_of_first(&due)?.map(|due_ms| due_ms - ahead_ms),
+                first_lease_end_ms: first_lease_end_ms.map(|end_ms| end_ms - ahead_ms),
+            })
+        });
+        Look {
+            shards: seen.collect(),
+            redis_us,
+        }
     }
 
     /// What is due and what has failed, shard by shard.
-    pub(crate) async fn health(&self, now_ms: i64) -> Result<Vec<ShardHealth>, StoreError> {
+    pub(crate) async fn health(&self, now_ms: i64) -> Vec<Result<ShardHealth, StoreError>> {
         let mut commands = Vec::new();
         for shard in self.layout().shards() {
             let keys = self.keys().of(shard);
@@ -76,29 +97,30 @@ impl Store {
             quarantined.arg(&keys.quarantine);
             let mut failed = redis::cmd("HLEN");
             failed.arg(&keys.attempts);
-            commands.extend([due, quarantined, failed].map(Command::plain));
+            commands.extend([due, quarantined, failed].map(|cmd| Command::plain(keys.route, cmd)));
         }
-        let answers = self.connection().run_all(&commands).await?;
-        answers
-            .chunks_exact(3)
-            .map(|answers| {
-                let quarantined_count = integer_in(&answers[1])?;
-                Ok(ShardHealth {
-                    due_count: integer_in(&answers[0])?,
-                    quarantined_count,
-                    has_failures: quarantined_count > 0 || integer_in(&answers[2])? > 0,
-                })
+        let mut answers = self.connection().run(&commands).await.into_iter();
+        let mut next = || match answers.next() {
+            Some(answer) => integer_in(&answer?),
+            None => Err(StoreError::Answer("too few answers")),
+        };
+        let health = self.layout().shards().map(|_| {
+            let counts = [next(), next(), next()];
+            let [due, quarantined, failed] = counts;
+            let (due_count, quarantined_count, failed_count) = (due?, quarantined?, failed?);
+            Ok(ShardHealth {
+                due_count,
+                quarantined_count,
+                has_failures: quarantined_count > 0 || failed_count > 0,
             })
-            .collect()
+        });
+        health.collect()
     }
 
     /// Makes quarantined members of each shard due again whose time to be tried again has come, at most `limit` of a
-    /// shard. They keep so many failed attempts, so that one more sends them back. Returns how many.
-    pub(crate) async fn retry_quarantined(
-        &self,
-        failed_attempts: u32,
-        limit: usize,
-    ) -> Result<i64, StoreError> {
+    /// shard. They keep so many failed attempts, so that one more sends them back. Returns how many. Shards that give no
+    /// answer are passed over.
+    pub(crate) async fn retry_quarantined(&self, failed_attempts: u32, limit: usize) -> i64 {
         let commands: Vec<_> = self
             .layout()
             .shards()
@@ -108,13 +130,15 @@ impl Store {
                 command
             })
             .collect();
-        let answers = self.connection().run_all(&commands).await?;
-        answers.iter().map(integer_in).sum()
+        let answers = self.connection().run(&commands).await;
+        let count = |answer: Answer| integer_in(&answer.ok()?).ok();
+        answers.into_iter().filter_map(count).sum()
     }
 
     pub(super) fn release_command(&self, shard: Shard) -> Command<'_> {
         let keys = self.keys().of(shard);
         Command::script(
+            keys.route,
             &self.scripts.release,
             &[
                 &keys.due,
@@ -123,40 +147,5 @@ impl Store {
                 &keys.attempts,
             ],
         )
-    }
-
-    /// Says that this replica is alive, unless the id is empty, and returns the ids of all that are.
-    pub(crate) async fn heartbeat(
-        &self,
-        replica_id: &str,
-        alive_ms: u64,
-        kept_ms: u64,
-    ) -> Result<Vec<String>, StoreError> {
-        let mut command = Command::script(&self.scripts.heartbeat, &[&self.keys().replicas]);
-        command.arg(replica_id).arg(alive_ms).arg(kept_ms);
-        Ok(redis::from_redis_value(
-            self.connection().run_one(command).await?,
-        )?)
-    }
-
-    /// The ids of the replicas that are alive.
-    pub(crate) async fn replicas(&self, alive_ms: u64) -> Result<Vec<String>, StoreError> {
-        let oldest_ms = self.time_ms().await? - i64::try_from(alive_ms).unwrap_or(i64::MAX);
-        let mut cmd = redis::cmd("ZRANGE");
-        cmd.arg(&self.keys().replicas)
-            .arg(oldest_ms)
-            .arg("+inf")
-            .arg("BYSCORE");
-        Ok(redis::from_redis_value(
-            self.connection().run_one(Command::plain(cmd)).await?,
-        )?)
-    }
-
-    /// Takes this replica off the list of those that are alive.
-    pub(crate) async fn leave(&self, replica_id: &str) -> Result<(), StoreError> {
-        let mut cmd = redis::cmd("ZREM");
-        cmd.arg(&self.keys().replicas).arg(replica_id);
-        self.connection().run_one(Command::plain(cmd)).await?;
-        Ok(())
     }
 }

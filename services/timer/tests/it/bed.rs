@@ -1,6 +1,7 @@
 //! A timer with everything around it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use plazo_service::{
     Actor, ClientConfig, Listeners, Metrics, Server, ServerConfig, ServiceChannel, connect_lazy,
 };
 use plazo_timer::{App, Config, TimerError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -42,6 +45,7 @@ pub(crate) struct Bed {
 /// A timer that runs in this process.
 pub(crate) struct RunningTimer {
     pub(crate) client: Client,
+    metrics_address: SocketAddr,
     stop: CancellationToken,
     task: JoinHandle<Result<(), TimerError>>,
 }
@@ -104,6 +108,7 @@ impl Bed {
     pub(crate) fn environment(&self) -> BTreeMap<String, String> {
         let mut settings = self.settings.clone();
         settings.insert("server.listen", "127.0.0.1:0".to_owned());
+        settings.insert("server.metrics_listen", "127.0.0.1:0".to_owned());
         settings.insert("redis.url", self.redis_url.clone());
         settings.insert("timer.namespace", self.namespace.clone());
         settings.insert("handler.endpoint", self.desk_address.clone());
@@ -121,22 +126,26 @@ impl Bed {
             file: None,
             environment: self.environment(),
         };
-        let mut config: Config =
-            plazo_service::config::load(&sources).expect("the test's settings are valid");
-        config.server.metrics_listen = None;
-        config
+        plazo_service::config::load(&sources).expect("the test's settings are valid")
     }
 
     /// Starts a timer, or says why it refuses.
     pub(crate) async fn try_start(&mut self) -> Result<RunningTimer, TimerError> {
         let config = self.config();
         let listeners = Listeners::bind(&config.server).await?;
+        let metrics = listeners.metrics.as_ref().expect("metrics are served");
+        let metrics_address = metrics.local_addr().expect("it is bound");
         let app = App::build(config, listeners).await?;
         let address = app.grpc_address().expect("it is bound");
         let stop = CancellationToken::new();
         let task = spawn(app.run(stop.clone()));
         let client = client(&format!("http://{address}"), Actor::service("ticketing"));
-        Ok(RunningTimer { client, stop, task })
+        Ok(RunningTimer {
+            client,
+            metrics_address,
+            stop,
+            task,
+        })
     }
 
     pub(crate) async fn start(&mut self) -> RunningTimer {
@@ -162,7 +171,20 @@ impl Drop for Bed {
 impl RunningTimer {
     /// Ends the timer in order.
     pub(crate) async fn stop(self) {
+        self.begin_stop();
+        self.ended().await;
+    }
+
+    /// Asks the timer to end, as SIGTERM does.
+    pub(crate) fn begin_stop(&self) {
         self.stop.cancel();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    pub(crate) async fn ended(self) {
         self.task
             .await
             .expect("it does not panic")
@@ -212,6 +234,40 @@ impl RunningTimer {
             .get_timer_stats(proto::GetTimerStatsRequest {})
             .await;
         response.expect("reading works").into_inner()
+    }
+
+    /// The value of a metric, with its labels as they are written; zero when it isn't there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let mut stream = TcpStream::connect(self.metrics_address)
+            .await
+            .expect("metrics are served");
+        let request = b"GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.expect("it is sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("it is read");
+        let name = format!("plazo_timer_{name} ");
+        text.lines()
+            .find_map(|line| line.strip_prefix(&name))
+            .map_or(0.0, |value| value.trim().parse().expect("a number"))
+    }
+
+    /// The owners of all shards, as this replica sees them, each once.
+    pub(crate) async fn owners(&mut self) -> BTreeSet<String> {
+        let shards = self.stats().await.shards;
+        shards.into_iter().map(|s| s.owner_replica_id).collect()
+    }
+
+    /// Waits until the shards are divided among so many replicas, and each claims from its own.
+    pub(crate) async fn divided(&mut self, others: &[&Self], replicas: usize) {
+        wait_for("the shards to be divided", async || {
+            let stats = self.stats().await;
+            let mut owned = self.metric("owned_shards").await;
+            for other in others {
+                owned += other.metric("owned_shards").await;
+            }
+            stats.replica_ids.len() == replicas && (owned - 16.0).abs() < 0.5
+        })
+        .await;
     }
 
     /// Waits until no shard is being rebuilt.

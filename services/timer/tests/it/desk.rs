@@ -84,6 +84,12 @@ pub(crate) struct Trouble {
     pub(crate) busy: BTreeMap<TicketId, u32>,
     /// Notification answers UNAVAILABLE.
     pub(crate) is_notification_down: bool,
+    /// Each call is answered so much later.
+    pub(crate) wait: Duration,
+    /// Tickets are handled one after the other, each for so long.
+    pub(crate) work: Duration,
+    /// Pages of pending tickets are kept back.
+    pub(crate) holds_listing: bool,
 }
 
 /// The state of the desk.
@@ -98,17 +104,25 @@ pub(crate) struct DeskState {
     pub(crate) refused_count: usize,
     /// The sizes of all batches.
     pub(crate) batches: Vec<usize>,
+    /// Tickets that are with the desk, and the most there were.
+    pub(crate) in_flight: (usize, usize),
+    /// Calls of the list of pending tickets.
+    pub(crate) listing_count: usize,
     /// Keys of the messages that notification has taken, each as often as it came.
     pub(crate) messages: Vec<String>,
 }
 
 /// The owner of the tickets, and notification.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Desk(Arc<Mutex<DeskState>>);
+pub(crate) struct Desk {
+    state: Arc<Mutex<DeskState>>,
+    /// One call works at a time.
+    worker: Arc<tokio::sync::Mutex<()>>,
+}
 
 impl Desk {
     pub(crate) fn state(&self) -> MutexGuard<'_, DeskState> {
-        self.0
+        self.state
             .lock()
             .expect("no test panics while it holds the desk")
     }
@@ -124,6 +138,23 @@ impl Desk {
                 fired: 0,
             },
         );
+    }
+
+    /// Takes as long for so many tickets as the trouble says.
+    async fn labour(&self, tickets: usize) {
+        let (wait, work) = {
+            let mut state = self.state();
+            state.in_flight.0 += tickets;
+            state.in_flight.1 = state.in_flight.1.max(state.in_flight.0);
+            (state.trouble.wait, state.trouble.work)
+        };
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        if !work.is_zero() {
+            let _turn = self.worker.lock().await;
+            tokio::time::sleep(work * u32::try_from(tickets).expect("they are few")).await;
+        }
     }
 
     pub(crate) fn trouble(&self, change: impl FnOnce(&mut Trouble)) {
@@ -247,7 +278,9 @@ impl TicketHandlerService for Desk {
         request: Request<timer::HandleDueTicketsRequest>,
     ) -> Result<Response<timer::HandleDueTicketsResponse>, Status> {
         let tickets = request.into_inner().tickets;
+        self.labour(tickets.len()).await;
         let mut state = self.state();
+        state.in_flight.0 -= tickets.len();
         if state.trouble.is_down {
             state.refused_count += 1;
             return Err(down());
@@ -281,6 +314,10 @@ impl TicketHandlerService for Desk {
         request: Request<timer::ListPendingTicketsRequest>,
     ) -> Result<Response<timer::ListPendingTicketsResponse>, Status> {
         let request = request.into_inner();
+        self.state().listing_count += 1;
+        while self.state().trouble.holds_listing {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let state = self.state();
         if state.trouble.is_down {
             return Err(down());

@@ -44,10 +44,11 @@ async fn entries_come_due_once_and_never_early() {
 async fn an_answer_arms_the_next_instant() {
     let mut bed = Bed::new().await;
     let mut timer = bed.start().await;
+    timer.divided(&[], 1).await;
     let now = now_ms();
     for ticket in 1..=20 {
         let stages: Vec<_> = (1..=4)
-            .map(|stage| now + 100 + stage * 150 + ticket)
+            .map(|stage| now + 1_000 + stage * 150 + ticket)
             .collect();
         bed.desk.set((1, ticket), 1, &stages);
         // Armed too early, as after a lively conversation: looked at, and told the later instant.

@@ -210,7 +210,7 @@ async fn a_full_redis_refuses_arms_and_goes_on_claiming() {
 async fn a_redis_that_evicts_is_refused() {
     let redis = own_redis(&["maxmemory-policy allkeys-lru"]).await;
     let mut bed = Bed::on(redis.url()).await;
-    let Err(TimerError::Check(CheckError::Eviction { policy })) = bed.try_start().await else {
+    let Err(TimerError::Check(CheckError::Eviction { policy, .. })) = bed.try_start().await else {
         panic!("it must be refused");
     };
     assert_eq!(policy, "allkeys-lru");

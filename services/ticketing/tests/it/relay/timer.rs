@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use plazo_proto::timer::v1::timer_service_server::{TimerService, TimerServiceServer};
 use plazo_proto::timer::v1::{
-    ArmTicketsRequest, ArmTicketsResponse, GetTicketEntriesRequest, GetTicketEntriesResponse,
-    GetTimerStatsRequest, GetTimerStatsResponse, ListDueEntriesRequest, ListDueEntriesResponse,
-    ListQuarantinedEntriesRequest, ListQuarantinedEntriesResponse, PendingTicket,
-    ReleaseQuarantinedEntriesRequest, ReleaseQuarantinedEntriesResponse, RepairTicketsRequest,
-    RepairTicketsResponse, TicketArm,
+    ArmOutcome, ArmTicketsRequest, ArmTicketsResponse, GetTicketEntriesRequest,
+    GetTicketEntriesResponse, GetTimerStatsRequest, GetTimerStatsResponse, ListDueEntriesRequest,
+    ListDueEntriesResponse, ListQuarantinedEntriesRequest, ListQuarantinedEntriesResponse,
+    PendingTicket, ReleaseQuarantinedEntriesRequest, ReleaseQuarantinedEntriesResponse,
+    RepairTicketsRequest, RepairTicketsResponse, TicketArm,
 };
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +20,8 @@ use tonic::{Request, Response, Status};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mood {
     Takes,
+    /// It can't arm tickets up to this id.
+    TakesAbove(i64),
     Unavailable,
     /// Until it is told something else.
     Hangs,
@@ -132,10 +134,11 @@ impl TimerService for Service {
         &self,
         request: Request<ArmTicketsRequest>,
     ) -> Result<Response<ArmTicketsResponse>, Status> {
+        let arms = request.into_inner().arms;
         {
             let mut notes = lock(&self.notes);
             notes.calls += 1;
-            notes.arms.extend(request.into_inner().arms);
+            notes.arms.extend(arms.iter().copied());
         }
         let mut mood = self.mood.clone();
         if *mood.borrow_and_update() == Mood::Hangs {
@@ -146,6 +149,19 @@ impl TimerService for Service {
         let mood = *mood.borrow();
         match mood {
             Mood::Takes => Ok(Response::new(ArmTicketsResponse::default())),
+            Mood::TakesAbove(highest) => {
+                let outcome = |arm: &TicketArm| {
+                    if arm.ticket.is_some_and(|ticket| ticket.ticket_id > highest) {
+                        ArmOutcome::Armed.into()
+                    } else {
+                        ArmOutcome::Unavailable.into()
+                    }
+                };
+                Ok(Response::new(ArmTicketsResponse {
+                    outcomes: arms.iter().map(outcome).collect(),
+                    ..Default::default()
+                }))
+            }
             Mood::Unavailable | Mood::Hangs => Err(Status::unavailable("as told")),
         }
     }
