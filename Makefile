@@ -6,6 +6,9 @@ DATA ?=
 # Numbers of faults, all when empty, and their load, full or quick: make faults FAULTS=17,20 LOAD=quick
 FAULTS ?=
 LOAD ?= full
+# The sequence of faults of a soak, and how long it takes: make soak SEED=7 MINUTES=30
+SEED ?= 1
+MINUTES ?= 10
 
 SHELL := bash
 # Queries are checked against services/*/.sqlx: building needs no database, whatever DATABASE_URL says.
@@ -16,7 +19,7 @@ scripts := .config/scripts
 step = @printf '\n== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test faults bench lint proto deny fmt sqlx audit setup setup-test
+.PHONY: help run demo test faults soak bench lint proto deny fmt sqlx audit setup setup-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +49,11 @@ faults: setup ## faults under load on private servers, into target/faults.json
 	@cargo build --locked --workspace --bins
 	@FAULTS="$(FAULTS)" LOAD="$(LOAD)" FAULTS_JSON="$(CURDIR)/target/faults.json" \
 		cargo test --quiet --locked -p plazo-tests --test faults -- --ignored --exact all --nocapture
+
+soak: setup ## faults of the timer in random order under load: SEED=7 MINUTES=30
+	@cargo build --locked --workspace --bins
+	@SEED="$(SEED)" MINUTES="$(MINUTES)" LOAD="$(LOAD)" \
+		cargo test --quiet --locked -p plazo-tests --test faults -- --ignored --exact soak --nocapture
 
 bench: setup ## measure throughput, plans and latencies into target/bench, optimised (QUICK=1: a small run)
 	@cargo build --locked --profile optimized -p plazo-ticketing -p plazo-timer -p plazo-notification -p plazo-history

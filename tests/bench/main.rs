@@ -7,6 +7,7 @@ mod machine;
 mod measure;
 mod report;
 mod ticketing;
+mod timer;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,13 +24,15 @@ struct Options {
 }
 
 /// The parts in their order.
-const PARTS: [&str; 1] = ["ticketing"];
+const PARTS: [&str; 2] = ["timer", "ticketing"];
 
 fn main() -> ExitCode {
     let mut quick = false;
     let mut wanted = Vec::new();
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
+            // This program is also the handler that the timer calls: a process of its own.
+            timer::HANDLER_ARGUMENT => return timer::serve_handler(),
             "--quick" => quick = true,
             // What cargo gives to every benchmark.
             "--bench" => {}
@@ -67,6 +70,7 @@ async fn run(part: &str, options: &Options) -> bool {
     report.set("quick", options.quick);
     report.set("cores", machine::cores());
     match part {
+        "timer" => timer::run(options, &mut report).await,
         "ticketing" => ticketing::run(options, &mut report).await,
         other => panic!("no part {other}"),
     }

@@ -1,12 +1,11 @@
 //! Ticketing: messages, new tickets, due tickets, and what all calls cost among millions of tickets.
 
-mod bed;
-mod clocks;
+pub(crate) mod bed;
+pub(crate) mod clocks;
 mod firing;
-mod lateness;
 mod messages;
 mod opening;
-mod raw;
+pub(crate) mod raw;
 mod scale;
 mod watchers;
 
@@ -69,7 +68,6 @@ pub(crate) async fn run(options: &Options, report: &mut Report) {
     watchers::run(&bed, effort, report).await;
     scale::run(options, &bed, report).await;
     bed.stop().await;
-    lateness::run(options, report).await;
 }
 
 /// How much ticketing does in a second, beside what the bare server does.
@@ -119,7 +117,7 @@ struct Figure {
 
 /// A figure of one round.
 #[derive(Debug, Clone, Copy)]
-struct Measured {
+pub(crate) struct Measured {
     per_s: f64,
     cpu_us: [f64; 3],
 }

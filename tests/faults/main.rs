@@ -9,6 +9,7 @@ mod pool_exhausted;
 mod postgres_connections;
 mod postgres_immediate;
 mod race;
+mod timer;
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,8 @@ struct Fault {
     run: fn(Size) -> LocalBoxFuture<'static, FaultReport>,
 }
 
-const FAULTS: [Fault; 5] = [
+/// Those of PostgreSQL and of the whole.
+const OTHERS: [Fault; 5] = [
     Fault {
         number: 17,
         name: "PostgreSQL connections killed",
@@ -54,6 +56,13 @@ const FAULTS: [Fault; 5] = [
     },
 ];
 
+/// All of them, by their numbers.
+fn faults() -> Vec<Fault> {
+    let mut faults: Vec<Fault> = timer::FAULTS.into_iter().chain(OTHERS).collect();
+    faults.sort_by_key(|fault| fault.number);
+    faults
+}
+
 impl Fault {
     /// Runs it to a report, however it ends.
     async fn report(&self, size: Size) -> FaultReport {
@@ -76,9 +85,44 @@ impl Fault {
 }
 
 async fn is_survived(number: u16) {
-    let fault = FAULTS.iter().find(|fault| fault.number == number);
+    let fault = faults().into_iter().find(|fault| fault.number == number);
     let report = fault.expect("it is in the list").report(Size::QUICK).await;
     assert!(report.pass, "{}", report.line());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_01() {
+    is_survived(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_02() {
+    is_survived(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_03() {
+    is_survived(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_08() {
+    is_survived(8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_09() {
+    is_survived(9).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_13() {
+    is_survived(13).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_14() {
+    is_survived(14).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +168,7 @@ async fn all() {
         .map(|number| number.parse().expect("FAULTS holds numbers of faults"))
         .collect();
     for number in &numbers {
-        let is_known = FAULTS.iter().any(|fault| fault.number == *number);
+        let is_known = faults().iter().any(|fault| fault.number == *number);
         assert!(is_known, "there is no fault {number}");
     }
     let path = match setting("FAULTS_JSON").as_str() {
@@ -132,7 +176,7 @@ async fn all() {
         path => PathBuf::from(path),
     };
     let mut reports = Vec::new();
-    for fault in &FAULTS {
+    for fault in &faults() {
         if numbers.is_empty() || numbers.contains(&fault.number) {
             reports.push(fault.report(size).await);
             report::write(&path, &reports).expect("the report can be written");
@@ -141,4 +185,32 @@ async fn all() {
     println!("{} has the report", path.display());
     let failed = reports.iter().filter(|report| !report.pass).count();
     assert_eq!(failed, 0, "faults that were not survived");
+}
+
+/// `SEED` picks the sequence, `MINUTES` is how long it takes, and `LOAD` is as above.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes as long as one says: make soak"]
+async fn soak() {
+    let setting = |name, default: &str| {
+        let value = std::env::var(name).unwrap_or_default();
+        if value.is_empty() {
+            default.to_owned()
+        } else {
+            value
+        }
+    };
+    let number = |name, default: &str| -> u64 {
+        let value = setting(name, default);
+        let number = value.parse();
+        number.unwrap_or_else(|_| panic!("{name} is a whole number, not {value}"))
+    };
+    let size = match setting("LOAD", "full").as_str() {
+        "quick" => Size::QUICK,
+        _ => Size::FULL,
+    };
+    let seed = number("SEED", "1");
+    println!("seed {seed}");
+    let report = timer::soak(seed, number("MINUTES", "10"), size).await;
+    println!("{}", report.line());
+    assert!(report.pass, "not survived");
 }

@@ -12,10 +12,14 @@ pub mod ledger;
 pub mod load;
 pub mod memory;
 pub mod metrics;
+pub mod owner;
 mod ports;
 pub mod process;
+pub mod proxy;
 pub mod report;
+pub mod resp;
 pub mod solo;
+pub mod timers;
 pub mod traffic;
 pub mod truth;
 

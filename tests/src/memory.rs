@@ -55,7 +55,7 @@ impl MemoryWatch {
 }
 
 /// As Linux tells it; none elsewhere, and for a process that is gone.
-fn resident_bytes(pid: i32) -> Option<u64> {
+pub(crate) fn resident_bytes(pid: i32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
         .lines()

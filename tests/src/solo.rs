@@ -8,6 +8,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::metrics::MetricsText;
 use crate::ports::PortBlock;
 use crate::process::{Service, ServiceProcess};
 
@@ -72,10 +73,25 @@ impl Solo {
 
     /// A new connection to the service, made at the first call.
     pub fn channel(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.ports.address(0)))
+        Endpoint::from_shared(self.endpoint())
             .expect("an address")
             .tcp_nodelay(true)
             .connect_lazy()
+    }
+
+    /// Where it serves gRPC, as in `http://127.0.0.1:10001`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.ports.address(0))
+    }
+
+    /// Its metrics as they are now.
+    pub async fn metrics(&self) -> MetricsText {
+        MetricsText::read(self.ports.address(1)).await
+    }
+
+    /// Kills it with SIGKILL.
+    pub async fn kill(self) {
+        self.process.kill().await;
     }
 
     /// The process.

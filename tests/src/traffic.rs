@@ -248,7 +248,7 @@ async fn repeat<T, F: Future<Output = Result<T, Status>>>(
             Err(status) if may_be_repeated(status.code()) && Instant::now() < until => {
                 let details = status.get_error_details();
                 done.failures.push(Failure {
-                    code: status.code(),
+                    code: code_of(status),
                     reason: details.error_info().map(|info| info.reason.clone()),
                     has_retry_info: details.retry_info().is_some(),
                     at: Instant::now(),
@@ -260,6 +260,17 @@ async fn repeat<T, F: Future<Output = Result<T, Status>>>(
             }
             _ => return answer,
         }
+    }
+}
+
+/// The code that a caller sees. A call that was waiting for its turn on a connection when the server closed that in order
+/// was never sent; tonic's client then makes up CANCELLED, where clients of other languages send it again by themselves, or
+/// say UNAVAILABLE.
+fn code_of(status: &Status) -> Code {
+    let was_made_here = std::error::Error::source(status).is_some();
+    match status.code() {
+        Code::Cancelled if was_made_here => Code::Unavailable,
+        code => code,
     }
 }
 

@@ -100,6 +100,11 @@ impl RedisCluster {
         &self.nodes
     }
 
+    /// The same, for whoever wants nothing but the servers.
+    pub fn into_nodes(self) -> Vec<RedisServer> {
+        self.nodes
+    }
+
     /// The same, to kill or restart one.
     pub fn nodes_mut(&mut self) -> &mut [RedisServer] {
         &mut self.nodes

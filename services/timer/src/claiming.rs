@@ -195,7 +195,7 @@ impl Claiming {
             .iter()
             .map(|(shard, limit)| Claim {
                 shard: *shard,
-                lease_id: self.core.next_lease_id(),
+                id: self.core.next_claim_id(),
                 limit: *limit,
             })
             .collect();

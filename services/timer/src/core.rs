@@ -20,7 +20,7 @@ use crate::metrics::TimerMetrics;
 use crate::ownership::Ownership;
 use crate::rebuild::Marked;
 use crate::shard::Shard;
-use crate::store::{ClaimRules, LeaseId, Store};
+use crate::store::{ClaimRules, Store};
 
 /// What the parts of a running timer share.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(crate) struct Core {
     pub(crate) marked: Marked,
     /// Unique for each start of a process.
     pub(crate) replica_id: String,
-    lease_number: AtomicU64,
+    claim_number: AtomicU64,
     /// For each shard whether it may hold failed or quarantined members, as of the guard's last look.
     has_failures: Vec<AtomicBool>,
 }
@@ -79,7 +79,7 @@ impl Core {
             answered_batches: AtomicU64::new(0),
             marked: Marked::default(),
             replica_id: format!("{:016x}", rand::rng().random::<u64>()),
-            lease_number: AtomicU64::new(0),
+            claim_number: AtomicU64::new(0),
             has_failures: (0..shard_count).map(|_| AtomicBool::new(true)).collect(),
             config,
             store,
@@ -87,12 +87,12 @@ impl Core {
         })
     }
 
-    /// A lease id that nobody has used before.
-    pub(crate) fn next_lease_id(&self) -> LeaseId {
+    /// An id for a claim that nobody has used before.
+    pub(crate) fn next_claim_id(&self) -> String {
         format!(
             "{}:{}",
             self.replica_id,
-            self.lease_number.fetch_add(1, Ordering::Relaxed)
+            self.claim_number.fetch_add(1, Ordering::Relaxed)
         )
     }
 

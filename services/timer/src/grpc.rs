@@ -14,6 +14,7 @@ use plazo_service::status::{
     internal, invalid, permission_denied, resource_exhausted, unavailable,
 };
 use plazo_service::{Actor, ActorKind, MethodPermissions, Permission};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::core::Core;
@@ -45,6 +46,10 @@ pub(crate) const PERMISSIONS: MethodPermissions = &[
 const PAGE_SIZE_DEFAULT: i32 = 50;
 const RETRY_UNAVAILABLE: Duration = Duration::from_millis(100);
 const RETRY_OUT_OF_MEMORY: Duration = Duration::from_secs(1);
+/// For so long a caller waits for a Redis that can't serve, and does not see it. Less than the deadline of a relay.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+const FIRST_BACKOFF: Duration = Duration::from_millis(20);
+const LONGEST_BACKOFF: Duration = Duration::from_millis(200);
 
 /// Serves `plazo.timer.v1.TimerService`.
 #[derive(Debug)]
@@ -92,10 +97,11 @@ impl TimerService for TimerGrpc {
     ) -> Result<Response<proto::ArmTicketsResponse>, Status> {
         let arms = read::arms(&request.into_inner())?;
         let core = &self.core;
-        let armed = core
-            .store
-            .arm(&arms, |shard| core.has_failures(shard))
-            .await;
+        let armed = patiently(
+            || core.store.arm(&arms, |shard| core.has_failures(shard)),
+            |armed| armed.outcome.as_ref().err(),
+        )
+        .await;
         let mut response = proto::ArmTicketsResponse::default();
         let layout = core.store.layout();
         let mut outcome_of = vec![proto::ArmOutcome::Armed; usize::from(layout.shard_count())];
@@ -171,7 +177,11 @@ impl TimerService for TimerGrpc {
             .filter(|entry| !resting.contains(&layout.shard_of_member(&entry.member)))
             .collect();
         let mut repaired_count = 0;
-        for (shard, repaired) in core.store.repair(&entries).await {
+        let repaired = patiently(
+            || core.store.repair(&entries),
+            |(_, repaired)| repaired.as_ref().err(),
+        );
+        for (shard, repaired) in repaired.await {
             let repaired = repaired.map_err(store_status)?;
             repaired_count += repaired.added;
             if let Some(due_ms) = repaired.first_due_ms {
@@ -329,4 +339,33 @@ fn store_status(error: StoreError) -> Status {
 /// INVALID_ARGUMENT for the tenant of a reader.
 fn wrong_tenant(description: &str) -> Status {
     invalid("tenant_id", description)
+}
+
+/// Asks Redis again for a while when none of the shards could be served: it may be busy with a script, or change its
+/// master. Shards of which others were served are left to the caller, who needn't wait for a dead master then. What is asked
+/// may have been done before, so it must be safe to repeat.
+async fn patiently<T, F>(
+    mut ask: impl FnMut() -> F,
+    error_of: impl Fn(&T) -> Option<&StoreError>,
+) -> Vec<T>
+where
+    F: Future<Output = Vec<T>>,
+{
+    let give_up_at = Instant::now() + PATIENCE;
+    let mut backoff = FIRST_BACKOFF;
+    loop {
+        let answers = ask().await;
+        let is_away = |answer: &T| {
+            matches!(
+                error_of(answer),
+                Some(StoreError::Unavailable(_) | StoreError::LeftAlone)
+            )
+        };
+        let nobody_answers = !answers.is_empty() && answers.iter().all(is_away);
+        if !nobody_answers || Instant::now() + backoff >= give_up_at {
+            return answers;
+        }
+        tokio::time::sleep(backoff).await;
+        backoff = (backoff * 2).min(LONGEST_BACKOFF);
+    }
 }

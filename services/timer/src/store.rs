@@ -14,6 +14,8 @@ mod error;
 mod inspect;
 mod look;
 mod replicas;
+#[cfg(test)]
+mod tests;
 
 use connection::Answer;
 use redis::Value;

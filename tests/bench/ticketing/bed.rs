@@ -51,7 +51,7 @@ const TOLD_SETTINGS: [&str; 8] = [
 ];
 
 /// The server, and the timer's stand-in.
-pub(super) struct Bed {
+pub(crate) struct Bed {
     postgres: PostgresServer,
     timer: SocketAddr,
     _tasks: JoinSet<()>,
@@ -59,9 +59,14 @@ pub(super) struct Bed {
 
 impl Bed {
     /// Starts both.
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with more settings of the server.
+    pub(crate) async fn start_with(more: &[(&'static str, &'static str)]) -> Self {
         let mut options = PostgresOptions::temporary().durable(true);
-        for (name, value) in SETTINGS {
+        for (name, value) in SETTINGS.iter().chain(more).copied() {
             options = options.setting(name, value);
         }
         let postgres = PostgresServer::start(options)
@@ -87,7 +92,7 @@ impl Bed {
     }
 
     /// Starts ticketing on a database of its own, made if it is missing.
-    pub(super) async fn ticketing(&self, database: &str, more: &[(&str, String)]) -> Solo {
+    pub(crate) async fn ticketing(&self, database: &str, more: &[(&str, String)]) -> Solo {
         self.postgres
             .create_database(database)
             .await
@@ -101,15 +106,28 @@ impl Bed {
         Solo::start(Service::Ticketing, &configuration).await
     }
 
+    /// A new database.
+    pub(crate) async fn create_database(&self, name: &str) {
+        self.postgres
+            .create_database(name)
+            .await
+            .expect("a database can be made");
+    }
+
+    /// The URL of a database.
+    pub(crate) fn database_url(&self, name: &str) -> String {
+        self.postgres.database_url(name)
+    }
+
     /// One connection to a database.
-    pub(super) async fn connection(&self, database: &str) -> PgConnection {
+    pub(crate) async fn connection(&self, database: &str) -> PgConnection {
         PgConnection::connect(&self.postgres.database_url(database))
             .await
             .expect("the database can be reached")
     }
 
     /// Some connections to a database.
-    pub(super) async fn pool(&self, database: &str, connections: u32) -> PgPool {
+    pub(crate) async fn pool(&self, database: &str, connections: u32) -> PgPool {
         PgPoolOptions::new()
             .max_connections(connections)
             .connect(&self.postgres.database_url(database))
@@ -118,13 +136,13 @@ impl Bed {
     }
 
     /// What the server has logged.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let bytes = std::fs::read(self.postgres.log_path()).expect("the server has a log");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Time of the cores that was taken by ticketing, the server and this program.
-    pub(super) fn cpu(&self, service: &Solo) -> CpuSeconds {
+    pub(crate) fn cpu(&self, service: &Solo) -> CpuSeconds {
         let database = self.postgres.pid().expect("the server runs");
         CpuSeconds::read(
             service.pid(),
@@ -133,7 +151,7 @@ impl Bed {
     }
 
     /// What one measurement gave, and what it took since `before`.
-    pub(super) fn measured(&self, service: &Solo, before: CpuSeconds, done: Done) -> Measured {
+    pub(crate) fn measured(&self, service: &Solo, before: CpuSeconds, done: Done) -> Measured {
         let taken = self.cpu(service).since(before);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let each_us = |seconds: f64| 1e6 * seconds / done.count as f64;
@@ -144,7 +162,7 @@ impl Bed {
     }
 
     /// Settings into the report, and shown.
-    pub(super) async fn describe(&self, report: &mut Report, rounds: usize) {
+    pub(crate) async fn describe(&self, report: &mut Report, rounds: usize) {
         let mut connection = self.connection("postgres").await;
         report.set("rounds", rounds);
         let mut told = Vec::new();
@@ -161,7 +179,7 @@ impl Bed {
     }
 
     /// Ends the server.
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.postgres.stop().await.expect("PostgreSQL ends");
     }
 }

@@ -5,15 +5,15 @@ use plazo_tests::load::Seed;
 use sqlx::PgPool;
 
 /// Stages that are over, and the alert that shows: of a ticket whose agent has just written, and after both alerts.
-pub(super) const NO_ALERT: (i16, i16) = (0, 0);
-pub(super) const RED_ALERT: (i16, i16) = (0b11, 2);
+pub(crate) const NO_ALERT: (i16, i16) = (0, 0);
+pub(crate) const RED_ALERT: (i16, i16) = (0b11, 2);
 
 /// The generation and the number of the last event of every ticket here before it fires.
-pub(super) const GENERATION: i64 = 2;
-pub(super) const SEQ: i64 = 2;
+pub(crate) const GENERATION: i64 = 2;
+pub(crate) const SEQ: i64 = 2;
 
 /// Clocks in which nothing runs.
-pub(super) async fn put(pool: &PgPool, desk: &Desk, seeds: &[Seed]) {
+pub(crate) async fn put(pool: &PgPool, desk: &Desk, seeds: &[Seed]) {
     sqlx::query(
         "INSERT INTO ticket_clocks
              (tenant_id, ticket_id, bot_id, ticket_seq, generation, armed_generation, event_transaction_id)
@@ -32,7 +32,7 @@ pub(super) async fn put(pool: &PgPool, desk: &Desk, seeds: &[Seed]) {
 
 /// Lets a stage of the desk's tickets be due a second ago, which is so many seconds after the anchor: nothing is early,
 /// and nothing so late that the sweep looks for it.
-pub(super) async fn make_due(
+pub(crate) async fn make_due(
     pool: &PgPool,
     desk: &Desk,
     stage_s: i32,
@@ -64,7 +64,7 @@ pub(super) async fn make_due(
 
 /// Lets the closes of a desk's tickets be due, twice as long after the anchor as the warnings were, as if these
 /// had been accepted at their time.
-pub(super) async fn make_close_due(pool: &PgPool, desk: &Desk, warning_s: i32) {
+pub(crate) async fn make_close_due(pool: &PgPool, desk: &Desk, warning_s: i32) {
     sqlx::query(
         "UPDATE ticket_clocks
          SET generation = $3, armed_generation = $3,
@@ -86,7 +86,7 @@ pub(super) async fn make_close_due(pool: &PgPool, desk: &Desk, warning_s: i32) {
 }
 
 /// Lets tickets be due for their first alert, a second ago.
-pub(super) async fn make_some_due(pool: &PgPool, tenant_id: i64, ticket_ids: &[i64]) {
+pub(crate) async fn make_some_due(pool: &PgPool, tenant_id: i64, ticket_ids: &[i64]) {
     let changed = sqlx::query(
         "UPDATE ticket_clocks
          SET anchor_at = anchor_at + (now.at - cycle_due_at), cycle_due_at = now.at, next_due_at = now.at
@@ -103,7 +103,7 @@ pub(super) async fn make_some_due(pool: &PgPool, tenant_id: i64, ticket_ids: &[i
 }
 
 /// Undoes the closes of the round before, and forgets the messages that were asked for.
-pub(super) async fn reopen(pool: &PgPool, desk: &Desk) {
+pub(crate) async fn reopen(pool: &PgPool, desk: &Desk) {
     for statement in [
         "UPDATE tickets SET state = 2, closed_at = NULL, close_source = NULL, close_author_kind = NULL,
              close_author_id = NULL, close_category = NULL, close_summary = NULL, close_exit_route = NULL,

@@ -31,7 +31,7 @@ const INSERT_EVENT: &str = "
     VALUES (pg_current_xact_id(), $1, $2, $3, $4, $5, $6, clock_timestamp(), $7)";
 
 /// Locks a clock, writes a message, the clock and an event.
-pub(super) struct RawMessages {
+pub(crate) struct RawMessages {
     connection: PgConnection,
     desk: Desk,
     tickets: Tickets,
@@ -147,14 +147,14 @@ impl Caller for RawMessages {
 }
 
 /// Writes a ticket, its clock and an event.
-pub(super) struct RawOpening {
+pub(crate) struct RawOpening {
     connection: PgConnection,
     desk: Desk,
     payload: Vec<u8>,
 }
 
 impl RawOpening {
-    pub(super) fn new(connection: PgConnection, desk: &Desk) -> Self {
+    pub(crate) fn new(connection: PgConnection, desk: &Desk) -> Self {
         Self {
             connection,
             desk: desk.clone(),
@@ -214,7 +214,7 @@ impl Caller for RawOpening {
 }
 
 /// Locks the clocks of a batch, writes them and an event for each.
-pub(super) struct RawFiring {
+pub(crate) struct RawFiring {
     connection: PgConnection,
     desk: Desk,
     batches: Vec<Vec<Seed>>,
@@ -223,7 +223,7 @@ pub(super) struct RawFiring {
 
 impl RawFiring {
     /// Its statements are prepared when this returns.
-    pub(super) async fn new(connection: PgConnection, desk: &Desk) -> Self {
+    pub(crate) async fn new(connection: PgConnection, desk: &Desk) -> Self {
         let mut raw = Self {
             connection,
             desk: desk.clone(),
@@ -243,7 +243,7 @@ impl RawFiring {
     }
 
     /// What to do next.
-    pub(super) fn give(&mut self, batches: Vec<Vec<Seed>>) {
+    pub(crate) fn give(&mut self, batches: Vec<Vec<Seed>>) {
         self.batches = batches;
     }
 }

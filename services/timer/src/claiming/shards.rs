@@ -7,12 +7,30 @@ use crate::store::{Claimed, Look};
 /// A shard without a backlog is claimed with a fourth of the batch, so that several share one call of the handler.
 const SMALL_SHARE: usize = 4;
 
+/// Who claims from a shard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Claimant {
+    /// Another replica.
+    #[default]
+    Other,
+    /// Another replica should, but nobody does: this one, once.
+    ThisOnce,
+    /// This replica.
+    This,
+}
+
+impl Claimant {
+    fn after_claim(self) -> Self {
+        match self {
+            Self::ThisOnce => Self::Other,
+            claimant => claimant,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct ShardState {
-    /// Whether this replica claims from it.
-    is_owned: bool,
-    /// Nobody claims from it, so this replica does, once.
-    is_taken_over: bool,
+    claimant: Claimant,
     /// The first entry, in Unix milliseconds; it may be gone, but none is earlier, as far as is known.
     next_due_ms: Option<i64>,
     /// The end of the first lease, in Unix milliseconds.
@@ -24,9 +42,13 @@ struct ShardState {
 }
 
 impl ShardState {
+    fn is_owned(&self) -> bool {
+        self.claimant == Claimant::This
+    }
+
     /// The next instant at which this replica has something to claim there.
     fn next_ms(&self) -> i64 {
-        if self.is_left_alone || !self.is_owned && !self.is_taken_over {
+        if self.is_left_alone || self.claimant == Claimant::Other {
             return i64::MAX;
         }
         let next = [self.next_due_ms, self.next_lease_end_ms]
@@ -61,9 +83,14 @@ impl ShardStates {
     /// looked at.
     pub(super) fn set_owned(&mut self, is_owned: impl Fn(Shard) -> bool) {
         for (shard, state) in self.layout.shards().zip(&mut self.states) {
-            if state.is_owned != is_owned(shard) {
+            if state.is_owned() != is_owned(shard) {
+                let claimant = if state.is_owned() {
+                    Claimant::Other
+                } else {
+                    Claimant::This
+                };
                 *state = ShardState {
-                    is_owned: !state.is_owned,
+                    claimant,
                     ..ShardState::default()
                 };
             }
@@ -74,7 +101,7 @@ impl ShardStates {
     pub(super) fn list(&self, are_owned: bool) -> Vec<Shard> {
         self.layout
             .shards()
-            .filter(|shard| self.states[shard.index()].is_owned == are_owned)
+            .filter(|shard| self.states[shard.index()].is_owned() == are_owned)
             .collect()
     }
 
@@ -108,10 +135,13 @@ impl ShardStates {
     pub(super) fn take_over(&mut self, shards: &[Shard], oldest_ms: i64) -> usize {
         for shard in shards {
             let state = &mut self.states[shard.index()];
-            state.is_taken_over = true;
-            state.is_taken_over = state.next_ms() < oldest_ms;
+            state.claimant = Claimant::ThisOnce;
+            if state.next_ms() >= oldest_ms {
+                state.claimant = Claimant::Other;
+            }
         }
-        let is_taken_over = |shard: &&Shard| self.states[shard.index()].is_taken_over;
+        let is_taken_over =
+            |shard: &&Shard| self.states[shard.index()].claimant == Claimant::ThisOnce;
         shards.iter().filter(is_taken_over).count()
     }
 
@@ -119,8 +149,7 @@ impl ShardStates {
     pub(super) fn claimed(&mut self, claimed: &Claimed, limit: usize) {
         let state = &mut self.states[claimed.shard.index()];
         *state = ShardState {
-            is_owned: state.is_owned,
-            is_taken_over: false,
+            claimant: state.claimant.after_claim(),
             next_due_ms: claimed.next_due_ms,
             next_lease_end_ms: claimed.next_lease_end_ms,
             is_full: claimed.entries.len() == limit,
@@ -131,7 +160,7 @@ impl ShardStates {
     /// The claim failed: what is due is claimed at this instant.
     pub(super) fn failed(&mut self, shard: Shard, again_ms: i64) {
         let state = &mut self.states[shard.index()];
-        state.is_taken_over = false;
+        state.claimant = state.claimant.after_claim();
         for next_ms in [&mut state.next_due_ms, &mut state.next_lease_end_ms] {
             *next_ms = next_ms.map(|known| known.max(again_ms));
         }

@@ -1,5 +1,7 @@
 //! From requests to what the store works with. Everything that is wrong is named by its path.
 
+use std::fmt;
+
 use plazo_proto::timer::v1 as proto;
 use plazo_service::status::{FieldViolations, invalid};
 use prost_types::Timestamp;
@@ -18,18 +20,20 @@ const SUPERSEDED_MAX: i64 = 16;
 /// The last instant of the year 9999.
 const UNIX_MS_MAX: i64 = 253_402_300_799_999;
 
+// Paths are made of their parts only where something is wrong: there are hundreds in each request.
+
 /// What to arm.
 pub(super) fn arms(request: &proto::ArmTicketsRequest) -> Result<Vec<Arm>, Status> {
     let mut wrong = FieldViolations::new();
     check_count(&mut wrong, "arms", request.arms.len(), TICKETS_MAX);
     let mut arms = Vec::with_capacity(request.arms.len().min(TICKETS_MAX));
     for (index, arm) in request.arms.iter().enumerate().take(TICKETS_MAX) {
-        let path = format!("arms[{index}]");
-        let member = member(&mut wrong, &format!("{path}.ticket"), arm.ticket.as_ref());
+        let path = format_args!("arms[{index}].ticket");
+        let member = member(&mut wrong, path, arm.ticket.as_ref());
         let due_ms = arm
             .due_time
             .as_ref()
-            .and_then(|time| unix_ms(&mut wrong, &format!("{path}.due_time"), time));
+            .and_then(|time| unix_ms(&mut wrong, format_args!("arms[{index}].due_time"), time));
         let Some(member) = member else { continue };
         let first = arm.first_superseded_generation;
         let is_range = first == 0
@@ -37,7 +41,7 @@ pub(super) fn arms(request: &proto::ArmTicketsRequest) -> Result<Vec<Arm>, Statu
                 && member.generation - first <= SUPERSEDED_MAX;
         if !is_range {
             wrong.add(
-                format!("{path}.first_superseded_generation"),
+                format!("arms[{index}].first_superseded_generation"),
                 "must be 0, or at most sixteen below ticket.generation and not above it",
             );
         }
@@ -60,7 +64,7 @@ pub(super) fn pending_entries(request: &proto::RepairTicketsRequest) -> Result<V
         .iter()
         .enumerate()
         .take(TICKETS_MAX)
-        .filter_map(|(index, ticket)| entry(&mut wrong, &format!("tickets[{index}]."), ticket))
+        .filter_map(|(index, ticket)| entry(&mut wrong, format_args!("tickets[{index}]."), ticket))
         .collect();
     wrong.into_result()?;
     Ok(entries)
@@ -69,18 +73,21 @@ pub(super) fn pending_entries(request: &proto::RepairTicketsRequest) -> Result<V
 /// A ticket that the owner lists as pending.
 pub(crate) fn pending_entry(ticket: &proto::PendingTicket) -> Result<Entry, Status> {
     let mut wrong = FieldViolations::new();
-    let entry = entry(&mut wrong, "", ticket);
+    let entry = entry(&mut wrong, format_args!(""), ticket);
     wrong.into_result()?;
     entry.ok_or_else(|| invalid("ticket", "is missing"))
 }
 
-fn entry(wrong: &mut FieldViolations, path: &str, ticket: &proto::PendingTicket) -> Option<Entry> {
-    let member = member(wrong, &format!("{path}ticket"), ticket.ticket.as_ref());
-    let field = format!("{path}due_time");
+fn entry(
+    wrong: &mut FieldViolations,
+    path: fmt::Arguments<'_>,
+    ticket: &proto::PendingTicket,
+) -> Option<Entry> {
+    let member = member(wrong, format_args!("{path}ticket"), ticket.ticket.as_ref());
     let due_ms = if let Some(time) = &ticket.due_time {
-        unix_ms(wrong, &field, time)
+        unix_ms(wrong, format_args!("{path}due_time"), time)
     } else {
-        wrong.add(field, "is missing");
+        wrong.add(format!("{path}due_time"), "is missing");
         None
     };
     Some(Entry {
@@ -101,7 +108,7 @@ pub(super) fn members(
         .enumerate()
         .take(RELEASES_MAX)
         .filter_map(|(index, ticket)| {
-            member(&mut wrong, &format!("tickets[{index}]"), Some(ticket))
+            member(&mut wrong, format_args!("tickets[{index}]"), Some(ticket))
         })
         .collect();
     wrong.into_result()?;
@@ -173,11 +180,11 @@ fn check_count(wrong: &mut FieldViolations, field: &str, length: usize, most: us
 
 fn member(
     wrong: &mut FieldViolations,
-    path: &str,
+    path: fmt::Arguments<'_>,
     ticket: Option<&proto::TicketGeneration>,
 ) -> Option<Member> {
     let Some(ticket) = ticket else {
-        wrong.add(path, "is missing");
+        wrong.add(path.to_string(), "is missing");
         return None;
     };
     let mut is_valid = true;
@@ -199,7 +206,11 @@ fn member(
 }
 
 /// An instant in Unix milliseconds, from 1970 to 9999.
-fn unix_ms(wrong: &mut FieldViolations, field: &str, time: &Timestamp) -> Option<i64> {
+fn unix_ms(
+    wrong: &mut FieldViolations,
+    field: fmt::Arguments<'_>,
+    time: &Timestamp,
+) -> Option<i64> {
     let is_whole = time.nanos % 1_000_000 == 0;
     let has_nanos = (0..1_000_000_000).contains(&time.nanos);
     let unix_ms = time
@@ -208,11 +219,11 @@ fn unix_ms(wrong: &mut FieldViolations, field: &str, time: &Timestamp) -> Option
         .and_then(|ms| ms.checked_add(i64::from(time.nanos) / 1_000_000))
         .filter(|ms| (0..=UNIX_MS_MAX).contains(ms) && has_nanos);
     if unix_ms.is_none() {
-        wrong.add(field, "must be an instant from 1970 to 9999");
+        wrong.add(field.to_string(), "must be an instant from 1970 to 9999");
         return None;
     }
     if !is_whole {
-        wrong.add(field, "must be in whole milliseconds");
+        wrong.add(field.to_string(), "must be in whole milliseconds");
         return None;
     }
     unix_ms

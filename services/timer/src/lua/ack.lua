@@ -2,32 +2,42 @@
 -- Ends a lease of one shard: what was said of its members takes its place.
 --
 -- KEYS 1 due, 2 leases, 3 leased, 4 attempts, 5 quarantine, 6 quarantined
--- ARGV 1 id of the lease
---      2 number of members to look at again, 3 to give back, 4 that failed, 5 to give up, 6 whose failures are over;
---      then these members, in this order:
---        again: member, microseconds from now
---        back:  member, microseconds from now
---        failed: member, microseconds from now, failed attempts
+-- ARGV 1 the lease's name
+--      2 the time of Redis in microseconds when the ack was sent, at the latest
+--      3 number of members to look at again, 4 to give back, 5 that failed, 6 to give up, 7 whose failures are over;
+--      then these members, in this order, with microseconds from the sending on:
+--        again: member, microseconds
+--        back:  member, microseconds
+--        failed: member, microseconds, failed attempts
 --        given up: member, microseconds until it is tried again, what `quarantined` keeps of it
 --        over: member
 -- Result: 1 if the lease was still there, else 0; the score of the first member in `due`, or nil.
 --
--- Instants are rounded up to whole milliseconds. When the lease has ended, the answers of the handler still hold, so
+-- Instants are rounded up to whole milliseconds, and lie at least one ahead. When the lease has ended, the answers of the handler still hold, so
 -- "again" is done; what the lease's end has done already (back, failed, given up) isn't done a second time. Members
 -- are added before the lease goes. The script may use memory beyond the limit: it mostly frees some.
 local due, leases, leased, attempts, quarantine, quarantined = unpack(KEYS)
 local id = ARGV[1]
-local again_count, back_count, failed_count = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local given_up_count, over_count = tonumber(ARGV[5]), tonumber(ARGV[6])
+local sent_us = tonumber(ARGV[2])
+local again_count, back_count, failed_count = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local given_up_count, over_count = tonumber(ARGV[6]), tonumber(ARGV[7])
 -- Arguments of one command: far below what Lua can unpack.
 local ARGUMENTS_MAX = 400
 
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
+-- An ack that was long on its way, in a frozen network or before a frozen Redis, must not put anything off. A short
+-- way is left in: the sender knows its time only to within a round trip, and members that come too early cost a look.
+local SHORT_WAY_US = 50000
+local from_us = now_us
+if now_us - sent_us > SHORT_WAY_US then
+  from_us = sent_us
+end
+local soonest = math.floor(now_us / 1000) + 1
 local held = redis.call('HEXISTS', leased, id) == 1
 
 local function instant(delay_us)
-  return math.ceil((now_us + tonumber(delay_us)) / 1000)
+  return math.max(soonest, math.ceil((from_us + tonumber(delay_us)) / 1000))
 end
 
 -- Calls the command, with `width` arguments for each of `count` members that `fill` makes from the argument at i.
@@ -47,7 +57,7 @@ local function add_scored(arguments, i)
   arguments[#arguments + 1] = ARGV[i]
 end
 
-local i = 7
+local i = 8
 batched(again_count, i, 2, { 'ZADD', due }, add_scored)
 i = i + 2 * again_count
 if held then

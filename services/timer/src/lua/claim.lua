@@ -2,20 +2,20 @@
 -- Claims a batch of due members of one shard under a new lease.
 --
 -- KEYS 1 due, 2 leases, 3 leased, 4 attempts, 5 quarantine, 6 quarantined
--- ARGV 1 id of the new lease
+-- ARGV 1 id of the claim
 --      2 length of the lease, in milliseconds
 --      3 most members to claim, 1 to 1,000
 --      4 failed attempts after which a member goes into quarantine
 --      5 time until a member in quarantine is tried again, in milliseconds
--- Result: the time of Redis in microseconds; the score of the first member left in `due`, or nil; the end of the first
---      lease, or nil; the claimed members with their scores (MessagePack, as stored in `leased`), or nil; the failed
---      attempts of the claimed members, an empty list when none has failed before; the number of leases that had
---      ended; the number of members that went into quarantine.
+-- Result: the time of Redis in microseconds, which with the id of the claim names the lease, as in `id:microseconds`;
+--      the score of the first member left in `due`, or nil; the end of the first lease, or nil; the claimed members
+--      with their scores (MessagePack, as stored in `leased`), or nil; the failed attempts of the claimed members, an
+--      empty list when none has failed before; the number of leases that had ended; the number of members that went
+--      into quarantine.
 --
 -- Leases that have ended come first: their members return to `due` with their scores and one more failed attempt,
 -- since they may have killed the process that held them. The script may use memory beyond the limit: it only moves.
 local due, leases, leased, attempts, quarantine, quarantined = unpack(KEYS)
-local id = ARGV[1]
 local lease_ms, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 local attempts_max, retry_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
 -- One call mends a few leases, so that it stays short after the death of a replica that held many.
@@ -24,6 +24,9 @@ local ENDED_MAX = 4
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
+-- A claim that reaches Redis twice makes two leases: the second must not take the first one's place, whose members
+-- would be in no lease then.
+local id = ARGV[1] .. ':' .. string.format('%.0f', now_us)
 
 local quarantined_count = 0
 local ended = redis.call('ZRANGE', leases, '-inf', now, 'BYSCORE', 'LIMIT', 0, ENDED_MAX)

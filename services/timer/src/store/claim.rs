@@ -7,8 +7,33 @@ use super::{Command, Store, StoreError, bytes_in, integer_in, list_in, score_in}
 use crate::entry::{Entry, GivenUp, Member, decode_claimed};
 use crate::shard::Shard;
 
-/// Names a lease: the replica that took it, and a number that it uses once.
-pub(crate) type LeaseId = String;
+/// Names a lease: the claim that made it, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeaseId {
+    /// The id of the claim, and the instant by the clock of Redis.
+    pub(super) name: String,
+    /// The instant of the claim by the clock of Redis, in Unix microseconds.
+    pub(super) claimed_us: i64,
+    /// When the answer was here. The instant of the claim was not later.
+    pub(super) answered_at: Instant,
+}
+
+impl LeaseId {
+    fn new(claim_id: &str, claimed_us: i64) -> Self {
+        Self {
+            name: format!("{claim_id}:{claimed_us}"),
+            claimed_us,
+            answered_at: Instant::now(),
+        }
+    }
+
+    /// The time at an instant in Unix microseconds, by the clock of the Redis that holds the lease: at the latest.
+    fn redis_us_at(&self, instant: Instant) -> i64 {
+        let since = instant.saturating_duration_since(self.answered_at);
+        self.claimed_us
+            .saturating_add(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
 
 /// What all claims have in common.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +50,8 @@ pub(crate) struct ClaimRules {
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
     pub(crate) shard: Shard,
-    pub(crate) lease_id: LeaseId,
+    /// The replica that claims, and a number that it uses once.
+    pub(crate) id: String,
     /// The most members to take.
     pub(crate) limit: usize,
 }
@@ -120,14 +146,15 @@ impl Store {
             .zip(answers)
             .map(|(claim, answer)| {
                 let ahead_us = self.clocks.ahead_us(claim.shard);
-                read_claimed(claim, answer?, ahead_us)
+                read_claimed(&claim, answer?, ahead_us)
             })
             .collect()
     }
 
     /// Ends the leases, and answers each by itself. Repeating it, or doing it after the lease has ended, does no harm.
     pub(crate) async fn ack(&self, acks: &[Ack]) -> Vec<Result<Acked, StoreError>> {
-        let commands: Vec<_> = acks.iter().map(|ack| self.ack_command(ack)).collect();
+        let now = Instant::now();
+        let commands: Vec<_> = acks.iter().map(|ack| self.ack_command(ack, now)).collect();
         let answers = self.connection().run(&commands).await;
         acks.iter()
             .zip(answers)
@@ -177,7 +204,7 @@ impl Store {
             ],
         );
         command
-            .arg(&claim.lease_id)
+            .arg(&claim.id)
             .arg(rules.lease_ms)
             .arg(claim.limit)
             .arg(rules.attempts_max)
@@ -185,7 +212,8 @@ impl Store {
         command
     }
 
-    fn ack_command(&self, ack: &Ack) -> Command<'_> {
+    /// An ack that is sent now. Reckoned at each sending: an ack that is sent again must not move its instants.
+    fn ack_command(&self, ack: &Ack, now: Instant) -> Command<'_> {
         let keys = self.keys().of(ack.shard);
         let mut command = Command::script(
             keys.route,
@@ -199,7 +227,9 @@ impl Store {
                 &keys.quarantined,
             ],
         );
-        command.arg(&ack.lease_id);
+        command
+            .arg(&ack.lease_id.name)
+            .arg(ack.lease_id.redis_us_at(now));
         let counts = [
             ack.again.len(),
             ack.back.len(),
@@ -210,8 +240,6 @@ impl Store {
         for count in counts {
             command.arg(count);
         }
-        // Reckoned at each sending: an ack that is sent again must not move its instants.
-        let now = Instant::now();
         for (member, at) in ack.again.iter().chain(&ack.back) {
             command.arg(&member.to_bytes()).arg(micros_until(*at, now));
         }
@@ -245,7 +273,7 @@ fn micros_until(at: Instant, now: Instant) -> u64 {
 /// About 280 years: sums with the present stay exact in Lua's numbers.
 const MICROS_MAX: u64 = 1 << 53;
 
-fn read_claimed(claim: Claim, answer: Value, ahead_us: i64) -> Result<Claimed, StoreError> {
+fn read_claimed(claim: &Claim, answer: Value, ahead_us: i64) -> Result<Claimed, StoreError> {
     let answer = list_in(answer)?;
     let [
         time,
@@ -263,6 +291,7 @@ fn read_claimed(claim: Claim, answer: Value, ahead_us: i64) -> Result<Claimed, S
         blob => decode_claimed(&bytes_in(blob)?).ok_or(StoreError::Answer("a claimed batch"))?,
     };
     let failed: Vec<u32> = redis::from_redis_value(failed)?;
+    let redis_us = integer_in(&time)?;
     let entries = entries
         .into_iter()
         .enumerate()
@@ -273,9 +302,9 @@ fn read_claimed(claim: Claim, answer: Value, ahead_us: i64) -> Result<Claimed, S
         .collect();
     Ok(Claimed {
         shard: claim.shard,
-        lease_id: claim.lease_id,
+        lease_id: LeaseId::new(&claim.id, redis_us),
         entries,
-        redis_us: integer_in(&time)?,
+        redis_us,
         ahead_us,
         next_due_ms: score_in(&next_due)?.map(|due_ms| due_ms - ahead_us / 1_000),
         next_lease_end_ms: score_in(&next_lease_end)?.map(|end_ms| end_ms - ahead_us / 1_000),
