@@ -33,9 +33,21 @@ impl Report {
         }
     }
 
-    /// Keeps a figure or a setting under its name, with the unit in it.
+    /// Keeps a figure or a setting under its name, with the unit in it. What stands behind a point is the name in an object,
+    /// as in `messages_per_s.64`.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<Value>) {
-        let before = self.values.insert(name.to_owned(), value.into());
+        let (object, key) = match name.split_once('.') {
+            None => (&mut self.values, name),
+            Some((object, key)) => {
+                let object = self
+                    .values
+                    .entry(object)
+                    .or_insert_with(|| Map::new().into());
+                let object = object.as_object_mut().expect("a name is of one kind");
+                (object, key)
+            }
+        };
+        let before = object.insert(key.to_owned(), value.into());
         assert!(before.is_none(), "{name} is there twice");
     }
 

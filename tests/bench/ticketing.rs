@@ -101,7 +101,7 @@ struct Rates {
 /// One figure, beside the bare counterpart of the same round.
 #[derive(Debug)]
 struct Figure {
-    /// As in `messages_per_s_64_callers`.
+    /// As in `messages_per_s.64`.
     name: String,
     /// For people.
     title: String,
@@ -192,7 +192,7 @@ impl Rates {
                 ("database", database),
                 ("callers", callers),
             ] {
-                let name = format!("{}_cpu_us_each_of_{whose}", figure.name);
+                let name = format!("{}_cpu_us_each_of_{whose}", figure.name.replace('.', "_"));
                 report.set(&name, rounded(us));
             }
             table.row(vec![

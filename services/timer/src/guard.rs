@@ -213,11 +213,14 @@ impl Guard {
         let mut raise = Vec::new();
         for (shard, identity, found) in epochs {
             if let Some(loss) = self.loss(shard, &identity, &found) {
-                tracing::warn!(
-                    shard = shard.number(),
-                    reason = loss.reason(),
-                    "the entries of a shard are rebuilt"
-                );
+                // The start has told of all shards that nobody watched.
+                if loss != Loss::Unwatched {
+                    tracing::warn!(
+                        shard = shard.number(),
+                        reason = loss.reason(),
+                        "the entries of a shard are rebuilt"
+                    );
+                }
                 self.core.metrics.suspected_loss(loss.label(), 1);
                 lost.push((shard, identity, found));
                 continue;
@@ -252,12 +255,12 @@ impl Guard {
 
     /// Why Redis may have lost entries of the shard; none when it can't have.
     fn loss(&self, shard: Shard, identity: &Identity, found: &FoundEpoch) -> Option<Loss> {
-        let Some(epoch) = &found.epoch else {
-            return Some(Loss::EpochMissing);
-        };
         if self.unwatched.contains(&shard) {
             return Some(Loss::Unwatched);
         }
+        let Some(epoch) = &found.epoch else {
+            return Some(Loss::EpochMissing);
+        };
         if epoch.identity != *identity {
             return Some(Loss::Replaced);
         }

@@ -52,11 +52,11 @@ impl<'bed> Messages<'bed> {
             let s = if callers == 1 { "" } else { "s" };
             rates.add(
                 &format!("messages, {callers} caller{s}"),
-                &format!("messages_per_s_{callers}_caller{s}"),
+                &format!("messages_per_s.{callers}"),
                 measured,
                 Some((
-                    &format!("raw_messages_per_s_{callers}_connection{s}"),
-                    &format!("messages_ratio_{callers}_caller{s}"),
+                    &format!("raw_messages_per_s.{callers}"),
+                    &format!("messages_ratio.{callers}"),
                     raw,
                 )),
             );
@@ -65,7 +65,7 @@ impl<'bed> Messages<'bed> {
         let measured = self.through_ticketing(callers, true).await;
         rates.add(
             &format!("messages with request_id, {callers} callers"),
-            &format!("messages_with_request_id_per_s_{callers}_callers"),
+            &format!("messages_with_request_id_per_s.{callers}"),
             measured,
             None,
         );
