@@ -61,6 +61,8 @@ struct State {
     /// Entries that may be with the handler at a time.
     window: f64,
     in_flight: usize,
+    /// The calls that these entries are in.
+    calls: usize,
     /// Calls that began earlier say nothing of the present window.
     shrunk_at: Option<Instant>,
     /// The time that calls must take at most if shrinking the window has helped; none while they aren't slow.
@@ -95,6 +97,7 @@ impl Limiter {
             state: Mutex::new(State {
                 window: as_float(window),
                 in_flight: 0,
+                calls: 0,
                 shrunk_at: None,
                 better_than: None,
                 round: Round::default(),
@@ -112,22 +115,35 @@ impl Limiter {
         let calls = CALLS_MIN.min(limits.calls_max);
         let batch = (window / calls).clamp(1, limits.batch_max);
         let reserve = (window / RESERVE).min(window - batch);
+        // Calls are bounded too: while a handler has no room for those that it was sent, however small, nothing is claimed.
+        let calls_max = (window / limits.batch_max).clamp(calls, limits.calls_max);
+        let reserved_call = usize::from(calls_max > 1);
+        let free_beside = |entries: usize, calls: usize| {
+            if state.calls < calls {
+                entries.saturating_sub(state.in_flight)
+            } else {
+                0
+            }
+        };
         Room {
             batch,
-            free: window.saturating_sub(state.in_flight),
-            free_for_backlogs: (window - reserve).saturating_sub(state.in_flight),
+            free: free_beside(window, calls_max),
+            free_for_backlogs: free_beside(window - reserve, calls_max - reserved_call),
         }
     }
 
-    /// So many entries were claimed.
+    /// So many entries were claimed for a call.
     pub(crate) fn begin(&self, entries: usize) {
-        self.lock().in_flight += entries;
+        let mut state = self.lock();
+        state.in_flight += entries;
+        state.calls += 1;
     }
 
-    /// So many entries are done with, or given back.
+    /// The entries of a call are done with, or given back.
     pub(crate) fn end(&self, entries: usize) {
         let mut state = self.lock();
         state.in_flight = state.in_flight.saturating_sub(entries);
+        state.calls = state.calls.saturating_sub(1);
     }
 
     /// The handler answered for so many entries.
@@ -307,6 +323,20 @@ mod tests {
             (room.batch, room.free, room.free_for_backlogs),
             (128, 512, 448)
         );
+    }
+
+    #[test]
+    fn small_calls_that_hang_leave_no_room_either() {
+        let limiter = limiter(256, 16);
+        for _ in 0..7 {
+            limiter.begin(1);
+        }
+        let room = limiter.room();
+        assert_eq!((room.free, room.free_for_backlogs), (2_041, 0));
+        limiter.begin(1);
+        assert_eq!(limiter.room().free, 0);
+        limiter.end(1);
+        assert_eq!(limiter.room().free, 2_041);
     }
 
     #[test]
