@@ -128,6 +128,8 @@ async fn look_at_plans(bed: &Bed, tickets: AllTickets<'_>, report: &mut Report) 
             &[
                 ("DATABASE__MAX_CONNECTIONS", "2".to_owned()),
                 ("WATCH__MAX_READERS", "1".to_owned()),
+                // A queue of the full size has more tickets than a watcher may hold by default.
+                ("WATCH__MAX_TICKETS_EACH", "500000".to_owned()),
                 // The sweep takes part.
                 ("SWEEP__PERIOD_MS", "200".to_owned()),
             ],
