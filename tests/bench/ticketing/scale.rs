@@ -63,7 +63,7 @@ async fn database_bytes(bed: &Bed) -> i64 {
 
 /// One caller, one call after the other, all kinds in turn.
 async fn latencies(options: &Options, bed: &Bed, tickets: AllTickets<'_>, report: &mut Report) {
-    let service = bed.ticketing(DATABASE, &[]).await;
+    let service = bed.ticketing(DATABASE, &[large_watchers()]).await;
     let world = world(bed, &service, tickets).await;
     let calls = calls::all();
     let mut times_ms: Vec<Vec<f64>> = vec![Vec::new(); calls.len()];
@@ -128,8 +128,7 @@ async fn look_at_plans(bed: &Bed, tickets: AllTickets<'_>, report: &mut Report) 
             &[
                 ("DATABASE__MAX_CONNECTIONS", "2".to_owned()),
                 ("WATCH__MAX_READERS", "1".to_owned()),
-                // A queue of the full size has more tickets than a watcher may hold by default.
-                ("WATCH__MAX_TICKETS_EACH", "500000".to_owned()),
+                large_watchers(),
                 // The sweep takes part.
                 ("SWEEP__PERIOD_MS", "200".to_owned()),
             ],
@@ -145,4 +144,9 @@ async fn look_at_plans(bed: &Bed, tickets: AllTickets<'_>, report: &mut Report) 
     let log = bed.log();
     let plans = plans::read(&log[logged_before..], "plazo-ticketing");
     plans::judge(bed, DATABASE, &plans, report).await;
+}
+
+/// A queue of the full size has more tickets than a watcher may hold by default.
+fn large_watchers() -> (&'static str, String) {
+    ("WATCH__MAX_TICKETS_EACH", "500000".to_owned())
 }
