@@ -13,9 +13,9 @@
 --        over: member
 -- Result: 1 if the lease was still there, else 0; the score of the first member in `due`, or nil.
 --
--- Instants are rounded up to whole milliseconds, and lie at least one ahead. When the lease has ended, the answers of the handler still hold, so
--- "again" is done; what the lease's end has done already (back, failed, given up) isn't done a second time. Members
--- are added before the lease goes. The script may use memory beyond the limit: it mostly frees some.
+-- Instants are rounded up to whole milliseconds, and lie at least one ahead. When the lease has ended, the answers of the
+-- handler still hold, so "again" is done; what the lease's end has done already (back, failed, given up) isn't done a
+-- second time. Members are added before the lease goes. The script may use memory beyond the limit: it mostly frees some.
 local due, leases, leased, attempts, quarantine, quarantined = unpack(KEYS)
 local id = ARGV[1]
 local sent_us = tonumber(ARGV[2])
