@@ -3,6 +3,7 @@
 mod read;
 mod write;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,10 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::core::Core;
+use crate::entry::Entry;
 use crate::metrics::RepairCause;
-use crate::store::{EntryList, StoreError, count};
+use crate::shard::Shard;
+use crate::store::{Arm, Armed, EntryList, Repaired, StoreError, count};
 pub(crate) use read::pending_entry;
 
 /// Reading is for administrators too.
@@ -62,6 +65,49 @@ impl TimerGrpc {
         Self { core }
     }
 
+    /// Arms, and asks Redis again about the shards that it did not serve. In a cluster, shards of which others were
+    /// served are left to the caller, who needn't wait for a dead master then.
+    async fn arm(&self, arms: &[Arm]) -> Vec<Armed> {
+        let core = &self.core;
+        let mut patience = Patience::new();
+        let mut left = Cow::Borrowed(arms);
+        let mut settled = Vec::new();
+        loop {
+            let armed = core
+                .store
+                .arm(&left, |shard| core.has_failures(shard))
+                .await;
+            let (away, done): (Vec<_>, Vec<_>) = armed
+                .into_iter()
+                .partition(|armed| armed.outcome.as_ref().is_err_and(is_away));
+            settled.extend(done);
+            let is_worth_it = settled.is_empty() || core.store.is_one_server();
+            if away.is_empty() || !is_worth_it || !patience.allows_another().await {
+                settled.extend(away);
+                return settled;
+            }
+            let layout = core.store.layout();
+            left.to_mut().retain(|arm| {
+                let shard = layout.shard_of_member(&arm.member);
+                away.iter().any(|armed| armed.shard == shard)
+            });
+        }
+    }
+
+    /// Repairs, and asks Redis again while it serves no shard at all. The rest is for the next sweep.
+    async fn repair(&self, entries: &[Entry]) -> Vec<(Shard, Result<Repaired, StoreError>)> {
+        let mut patience = Patience::new();
+        loop {
+            let repaired = self.core.store.repair(entries).await;
+            let mut outcomes = repaired.iter().map(|(_, repaired)| repaired);
+            let nobody_answers = !repaired.is_empty()
+                && outcomes.all(|repaired| repaired.as_ref().is_err_and(is_away));
+            if !nobody_answers || !patience.allows_another().await {
+                return repaired;
+            }
+        }
+    }
+
     async fn page(
         &self,
         list: EntryList,
@@ -97,11 +143,7 @@ impl TimerService for TimerGrpc {
     ) -> Result<Response<proto::ArmTicketsResponse>, Status> {
         let arms = read::arms(&request.into_inner())?;
         let core = &self.core;
-        let armed = patiently(
-            || core.store.arm(&arms, |shard| core.has_failures(shard)),
-            |armed| armed.outcome.as_ref().err(),
-        )
-        .await;
+        let armed = self.arm(&arms).await;
         let mut response = proto::ArmTicketsResponse::default();
         let layout = core.store.layout();
         let mut outcome_of = vec![proto::ArmOutcome::Armed; usize::from(layout.shard_count())];
@@ -177,11 +219,7 @@ impl TimerService for TimerGrpc {
             .filter(|entry| !resting.contains(&layout.shard_of_member(&entry.member)))
             .collect();
         let mut repaired_count = 0;
-        let repaired = patiently(
-            || core.store.repair(&entries),
-            |(_, repaired)| repaired.as_ref().err(),
-        );
-        for (shard, repaired) in repaired.await {
+        for (shard, repaired) in self.repair(&entries).await {
             let repaired = repaired.map_err(store_status)?;
             repaired_count += repaired.added;
             if let Some(due_ms) = repaired.first_due_ms {
@@ -341,31 +379,34 @@ fn wrong_tenant(description: &str) -> Status {
     invalid("tenant_id", description)
 }
 
-/// Asks Redis again for a while when none of the shards could be served: it may be busy with a script, or change its
-/// master. Shards of which others were served are left to the caller, who needn't wait for a dead master then. What is asked
-/// may have been done before, so it must be safe to repeat.
-async fn patiently<T, F>(
-    mut ask: impl FnMut() -> F,
-    error_of: impl Fn(&T) -> Option<&StoreError>,
-) -> Vec<T>
-where
-    F: Future<Output = Vec<T>>,
-{
-    let give_up_at = Instant::now() + PATIENCE;
-    let mut backoff = FIRST_BACKOFF;
-    loop {
-        let answers = ask().await;
-        let is_away = |answer: &T| {
-            matches!(
-                error_of(answer),
-                Some(StoreError::Unavailable(_) | StoreError::LeftAlone)
-            )
-        };
-        let nobody_answers = !answers.is_empty() && answers.iter().all(is_away);
-        if !nobody_answers || Instant::now() + backoff >= give_up_at {
-            return answers;
+/// How long a caller waits for Redis: it may be busy with a script, or change its master. What is asked may have been done
+/// before, so it must be safe to repeat.
+#[derive(Debug)]
+struct Patience {
+    ends_at: Instant,
+    backoff: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            ends_at: Instant::now() + PATIENCE,
+            backoff: FIRST_BACKOFF,
         }
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(LONGEST_BACKOFF);
     }
+
+    /// Waits before the next attempt; false when there is to be none.
+    async fn allows_another(&mut self) -> bool {
+        if Instant::now() + self.backoff >= self.ends_at {
+            return false;
+        }
+        tokio::time::sleep(self.backoff).await;
+        self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+        true
+    }
+}
+
+/// Whether a server could not be reached, which a moment later it may.
+fn is_away(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(_) | StoreError::LeftAlone)
 }

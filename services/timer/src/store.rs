@@ -20,7 +20,7 @@ mod tests;
 use connection::Answer;
 use redis::Value;
 
-pub(crate) use arm::{Arm, Repaired};
+pub(crate) use arm::{Arm, Armed, Repaired};
 pub(crate) use claim::{Ack, Claim, ClaimRules, Claimed, ClaimedEntry, LeaseId};
 pub(crate) use connection::{Command, Connection, Lua, Route, Target, slot_of};
 pub(crate) use epoch::{Epoch, EpochChange, EpochState, FoundEpoch, Identity};
@@ -88,6 +88,11 @@ impl Store {
             layout,
             scripts: Scripts::new(),
         })
+    }
+
+    /// Whether all shards are on one server, so that they can be served together or not at all.
+    pub(crate) fn is_one_server(&self) -> bool {
+        self.connection.is_one_server()
     }
 
     /// The number of shards and lanes.

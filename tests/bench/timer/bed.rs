@@ -5,7 +5,8 @@ use std::time::Duration;
 use plazo_local::{RedisOptions, RedisServer};
 use plazo_proto::timer::v1::timer_service_client::TimerServiceClient;
 use plazo_proto::timer::v1::{
-    ArmTicketsRequest, GetTimerStatsRequest, GetTimerStatsResponse, TicketArm, TicketGeneration,
+    ArmOutcome, ArmTicketsRequest, GetTimerStatsRequest, GetTimerStatsResponse, TicketArm,
+    TicketGeneration,
 };
 use plazo_tests::desk::{SignedChannel, sign_as_timer};
 use plazo_tests::process::Service;
@@ -306,7 +307,12 @@ impl Caller for Arming {
         };
         let count = arms.len() as u64;
         let answer = self.client.arm_tickets(ArmTicketsRequest { arms }).await;
-        answer.expect("tickets are armed");
+        let answer = answer.expect("tickets are armed").into_inner();
+        assert!(
+            answer
+                .outcomes()
+                .all(|outcome| outcome == ArmOutcome::Armed)
+        );
         count
     }
 }

@@ -64,9 +64,8 @@ async fn relay(owner: Owner, clients: Vec<TimerClient>, mut turn: usize) {
         };
         let mut client = clients[turn % clients.len()].clone();
         let outcome = bounded(client.arm_tickets(with_timeout(request))).await;
-        let failed = outcome.is_err();
-        note_armed(&owner, &arms, started.elapsed(), outcome.err());
-        if failed {
+        let outcome = outcome.map(tonic::Response::into_inner);
+        if !note_armed(&owner, &arms, started.elapsed(), outcome) {
             turn += 1;
             tokio::time::sleep(BACKOFF).await;
         }
@@ -103,12 +102,13 @@ fn take_dirty(owner: &Owner) -> Vec<(TicketIndex, proto::TicketArm)> {
     arms
 }
 
+/// Notes what the timer has armed, and keeps the rest for later. Returns whether it was all.
 fn note_armed(
     owner: &Owner,
     arms: &[(TicketIndex, proto::TicketArm)],
     took: Duration,
-    failure: Option<Status>,
-) {
+    answer: Result<proto::ArmTicketsResponse, Status>,
+) -> bool {
     let mut state = owner.lock();
     let State {
         rows,
@@ -118,17 +118,33 @@ fn note_armed(
     } = &mut *state;
     counts.arm_calls += 1;
     counts.slowest_arm = counts.slowest_arm.max(took);
-    if let Some(failure) = failure {
-        let code = format!("{:?}", failure.code());
-        *counts.arm_failures.entry(code).or_default() += 1;
-        dirty.extend(arms.iter().map(|(index, _)| *index));
-        return;
-    }
-    for (index, arm) in arms {
+    let outcomes: Vec<_> = match &answer {
+        Ok(answer) => answer.outcomes().collect(),
+        Err(failure) => {
+            let code = format!("{:?}", failure.code());
+            *counts.arm_failures.entry(code).or_default() += 1;
+            vec![proto::ArmOutcome::Unavailable; arms.len()]
+        }
+    };
+    assert_eq!(outcomes.len(), arms.len(), "each arm is answered");
+    let mut refused = Vec::new();
+    for ((index, arm), outcome) in arms.iter().zip(outcomes) {
+        if outcome != proto::ArmOutcome::Armed {
+            refused.push((*index, outcome));
+            continue;
+        }
         let armed = arm.ticket.as_ref().map_or(0, |ticket| ticket.generation);
         let row = &mut rows[*index];
         row.armed_generation = row.armed_generation.max(armed);
     }
+    if answer.is_ok()
+        && let Some((_, outcome)) = refused.first()
+    {
+        let what = format!("a part {}", outcome.as_str_name());
+        *counts.arm_failures.entry(what).or_default() += 1;
+    }
+    dirty.extend(refused.iter().map(|(index, _)| *index));
+    refused.is_empty()
 }
 
 async fn sweep(owner: Owner, clients: Vec<TimerClient>, grace: Duration) {

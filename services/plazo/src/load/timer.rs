@@ -137,14 +137,20 @@ impl Timer {
     ) -> Result<u64, Status> {
         let mut backoff = FIRST_BACKOFF;
         let mut retries = 0;
+        let mut left = arms.to_vec();
         loop {
-            let request = proto::ArmTicketsRequest {
-                arms: arms.to_vec(),
-            };
+            let request = proto::ArmTicketsRequest { arms: left.clone() };
             let mut client = self.client.clone();
             let call = Deadline::at(give_up_at).bound(client.arm_tickets(request));
-            let Err(status) = call.await else {
-                return Ok(retries);
+            let status = match call.await {
+                Ok(answer) => {
+                    left = not_armed(left, &answer.into_inner());
+                    if left.is_empty() {
+                        return Ok(retries);
+                    }
+                    Status::unavailable(format!("{} tickets could not be armed", left.len()))
+                }
+                Err(status) => status,
             };
             ledger.lock().faults.failed(now_us(), "ArmTickets", &status);
             let is_hopeless = matches!(
@@ -262,4 +268,15 @@ impl Timer {
             from = next;
         }
     }
+}
+
+/// Those that the timer could not arm.
+fn not_armed(
+    arms: Vec<proto::TicketArm>,
+    answer: &proto::ArmTicketsResponse,
+) -> Vec<proto::TicketArm> {
+    arms.into_iter()
+        .zip(answer.outcomes())
+        .filter_map(|(arm, outcome)| (outcome != proto::ArmOutcome::Armed).then_some(arm))
+        .collect()
 }

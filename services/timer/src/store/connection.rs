@@ -128,6 +128,11 @@ impl Connection {
         Err(failure.unwrap_or_else(|| no_answer("no master is known").into()))
     }
 
+    /// Whether one server serves all shards.
+    pub(crate) fn is_one_server(&self) -> bool {
+        !matches!(self.topology, Topology::Cluster(_))
+    }
+
     /// Which shards are left alone.
     pub(crate) fn breakers(&self) -> &Breakers {
         &self.breakers

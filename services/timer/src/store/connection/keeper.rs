@@ -90,9 +90,20 @@ impl Connection {
             })
             .collect();
         let answers = self.run_passing(&commands, |_| true).await;
+        let addresses = self.addresses();
         for (shard, answer) in shards.iter().zip(answers) {
             if answer.is_err() {
                 self.breakers.probe_failed(*shard);
+                continue;
+            }
+            // Its server answers: the other shards that it serves needn't wait for the end of their rests.
+            let server = &addresses[shard.index()];
+            for (other, _) in (0_u16..)
+                .map(Shard::new)
+                .zip(&addresses)
+                .filter(|(_, address)| *address == server)
+            {
+                self.breakers.probe_now(other);
             }
         }
     }
