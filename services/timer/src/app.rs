@@ -10,6 +10,7 @@ use plazo_service::{Listeners, Metrics, OnEnd, Server, ServiceConfig, Supervisor
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::arming::{ArmQueue, Armer};
 use crate::checks;
 use crate::claiming;
 use crate::config::Config;
@@ -29,6 +30,7 @@ pub(crate) const TASKS_GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct App {
     core: Arc<Core>,
+    arm_queue: ArmQueue,
     server: Server,
     listeners: Listeners,
 }
@@ -45,7 +47,8 @@ impl App {
 
         let server_config = config.server.clone();
         let core = Arc::new(Core::new(config, store, timer_metrics)?);
-        let service = TimerServiceServer::new(TimerGrpc::new(Arc::clone(&core)));
+        let (armer, arm_queue) = Armer::new();
+        let service = TimerServiceServer::new(TimerGrpc::new(Arc::clone(&core), armer));
         let service = limit_messages!(service, server_config);
         let server = Server::new(
             &server_config,
@@ -56,6 +59,7 @@ impl App {
         .add_service(service);
         Ok(Self {
             core,
+            arm_queue,
             server,
             listeners,
         })
@@ -86,6 +90,14 @@ impl App {
         let core = Arc::clone(&self.core);
         supervisor.spawn("rebuild", OnEnd::Restart, move |shutdown| {
             rebuild::run(Arc::clone(&core), shutdown)
+        });
+        let core = Arc::clone(&self.core);
+        supervisor.spawn("arming", OnEnd::Restart, move |shutdown| {
+            let (queue, core) = (self.arm_queue.clone(), Arc::clone(&core));
+            async move {
+                queue.run(core, shutdown).await;
+                Ok(())
+            }
         });
         let core = Arc::clone(&self.core);
         supervisor.spawn("claiming", OnEnd::Restart, move |shutdown| {

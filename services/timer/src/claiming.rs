@@ -1,14 +1,18 @@
 //! The claim loop: one for all shards of a replica, since on small machines waking up costs more than working.
 //!
 //! It sleeps until the next deadline that it knows of, looks at Redis for others in between, claims what is due from
-//! all lanes alike, and starts dispatches. When the dispatch slots are taken it claims nothing: backpressure begins
-//! here.
+//! all lanes alike, and starts dispatches. It never waits for a server: looks and claims are under way side by side, one
+//! look at a time and one claim for each shard. When the handler bears no more it claims nothing: backpressure begins here.
 
 mod shards;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use plazo_service::status::chain;
 use plazo_service::supervisor::TaskError;
 use tokio::task::{JoinError, JoinSet};
@@ -19,7 +23,7 @@ use crate::core::Core;
 use crate::dispatch::{Batch, LateAcks, Lease, dispatch};
 use crate::metrics::seconds;
 use crate::shard::Shard;
-use crate::store::{Claim, Claimed};
+use crate::store::{Claim, Claimed, Look, StoreError};
 use shards::ShardStates;
 
 /// How often the ends of leases are looked at. A replica's own claims tell it more often.
@@ -33,10 +37,13 @@ const FAILED_PAUSE_MS: i64 = 20;
 pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) -> Result<(), TaskError> {
     let mut claiming = Claiming::new(core);
     while !shutdown.is_cancelled() {
-        let pause = claiming.step().await;
+        let pause = claiming.step();
         shutdown.run_until_cancelled(claiming.wait(pause)).await;
     }
     // Their answers are worth waiting for: otherwise the leases must end by themselves.
+    while let Some(done) = claiming.under_way.next().await {
+        claiming.done(done);
+    }
     while let Some(ended) = claiming.dispatches.join_next().await {
         claiming.ended(ended);
     }
@@ -58,9 +65,32 @@ enum Pause {
     RoomOrUntil(i64, Duration),
 }
 
+/// A look or a claim that has ended.
+enum Done {
+    Looked {
+        shards: Vec<Shard>,
+        are_own: bool,
+        with_leases: bool,
+        sent_at: Instant,
+        look: Look,
+    },
+    Claimed {
+        /// The shards, and how many entries were asked for of each.
+        asked: Vec<(Shard, usize)>,
+        batch_limit: usize,
+        sent_at: Instant,
+        answers: Vec<Result<Claimed, StoreError>>,
+    },
+}
+
 struct Claiming {
     core: Arc<Core>,
     shards: ShardStates,
+    /// Looks and claims.
+    under_way: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Whether a look at the own shards, or at those of others, is among them.
+    is_looking: bool,
+    is_looking_at_foreign: bool,
     dispatches: JoinSet<Option<LateAcks>>,
     /// Leases whose shards give no answers. They take up no dispatch slot: the shards that do answer go on.
     late_acks: JoinSet<()>,
@@ -78,6 +108,9 @@ impl Claiming {
         Self {
             shards: ShardStates::new(core.store.layout()),
             core,
+            under_way: FuturesUnordered::new(),
+            is_looking: false,
+            is_looking_at_foreign: false,
             dispatches: JoinSet::new(),
             late_acks: JoinSet::new(),
             looked_at: None,
@@ -88,7 +121,7 @@ impl Claiming {
         }
     }
 
-    async fn step(&mut self) -> Pause {
+    fn step(&mut self) -> Pause {
         while let Some(ended) = self.dispatches.try_join_next() {
             self.ended(ended);
         }
@@ -98,39 +131,44 @@ impl Claiming {
             .take(|shard, due_ms| self.shards.hint(shard, due_ms));
         self.note_ownership();
         let look_interval = Duration::from_millis(self.core.config.timer.look_interval_ms);
-        if self
-            .looked_at
-            .is_none_or(|at| at.elapsed() >= look_interval)
+        if !self.is_looking
+            && self
+                .looked_at
+                .is_none_or(|at| at.elapsed() >= look_interval)
         {
-            self.look().await;
+            self.look();
         }
-        if self.looked_at_foreign.elapsed() >= FOREIGN_LOOK_INTERVAL {
-            self.look_at_foreign().await;
+        if !self.is_looking_at_foreign && self.looked_at_foreign.elapsed() >= FOREIGN_LOOK_INTERVAL
+        {
+            self.look_at_foreign();
         }
 
         let now_ms = self.core.clock.now_ms();
         let breakers = self.core.store.connection().breakers();
         self.shards.leave_alone(|shard| breakers.is_open(shard));
         let next_ms = self.shards.next_ms_after(now_ms);
-        let until_look = self.looked_at.map_or(Duration::ZERO, |at| {
-            look_interval.saturating_sub(at.elapsed())
-        });
+        let until_look = if self.is_looking {
+            look_interval
+        } else {
+            self.looked_at.map_or(Duration::ZERO, |at| {
+                look_interval.saturating_sub(at.elapsed())
+            })
+        };
         let Some(is_large) = self.shards.ready(now_ms) else {
             return Pause::Until(next_ms, until_look);
         };
-        if !is_large
-            && let Some(until) = self.linger_until.take()
-            && let wait = until.saturating_duration_since(Instant::now())
-            && !wait.is_zero()
-        {
-            return Pause::Exactly(wait);
+        if !is_large && let Some(until) = self.linger_until {
+            let wait = until.saturating_duration_since(Instant::now());
+            if !wait.is_zero() {
+                return Pause::Exactly(wait);
+            }
         }
         let room = self.core.limiter.room();
         let selected = self.shards.select(now_ms, room);
         if selected.is_empty() {
             return Pause::RoomOrUntil(next_ms, until_look);
         }
-        self.claim(now_ms, selected, room.batch).await;
+        self.claim(selected, room.batch);
         Pause::None
     }
 
@@ -147,38 +185,117 @@ impl Claiming {
         }
     }
 
-    async fn look(&mut self) {
-        let own = self.shards.list(true);
-        let sent_at = Instant::now();
+    fn look(&mut self) {
+        let now = Instant::now();
         let with_leases = self
             .looked_at_leases
             .is_none_or(|at| at.elapsed() >= LEASE_LOOK_INTERVAL);
-        let look = self.core.store.look(&own, with_leases).await;
-        if let Some(redis_us) = look.redis_us {
-            self.core.clock.observe(redis_us, sent_at);
-        }
-        self.shards.apply(&own, &look, with_leases);
-        self.looked_at = Some(sent_at);
+        self.is_looking = true;
+        self.looked_at = Some(now);
         if with_leases {
-            self.looked_at_leases = Some(sent_at);
+            self.looked_at_leases = Some(now);
         }
+        self.look_at(self.shards.list(true), true, with_leases);
     }
 
     /// Finds shards of others from which nobody claims.
-    async fn look_at_foreign(&mut self) {
+    fn look_at_foreign(&mut self) {
         let foreign = self.shards.list(false);
         self.looked_at_foreign = Instant::now();
-        if foreign.is_empty() {
-            return;
+        if !foreign.is_empty() {
+            self.is_looking_at_foreign = true;
+            self.look_at(foreign, false, true);
         }
-        let look = self.core.store.look(&foreign, true).await;
+    }
+
+    fn look_at(&mut self, shards: Vec<Shard>, are_own: bool, with_leases: bool) {
+        self.shards.looking(&shards);
+        let core = Arc::clone(&self.core);
+        let look = async move {
+            let sent_at = Instant::now();
+            let look = core.store.look(&shards, with_leases).await;
+            Done::Looked {
+                shards,
+                are_own,
+                with_leases,
+                sent_at,
+                look,
+            }
+        };
+        self.under_way.push(look.boxed());
+    }
+
+    /// Claims from these shards, all at the same time: one pipeline for each server, so that none waits for another's.
+    fn claim(&mut self, selected: Vec<(Shard, usize)>, batch_limit: usize) {
+        let linger = Duration::from_millis(self.core.config.timer.linger_ms);
+        let of_server = self.core.store.by_server(selected, |(shard, _)| *shard);
+        for asked in of_server {
+            let claims = asked.iter().map(|(shard, limit)| {
+                self.shards.claiming(*shard);
+                Claim {
+                    shard: *shard,
+                    id: self.core.next_claim_id(),
+                    limit: *limit,
+                }
+            });
+            let claims: Vec<_> = claims.collect();
+            self.core.limiter.begin_claim(entries_of(&asked));
+            // More may fall due while it is under way.
+            self.linger_until = Some(Instant::now() + linger);
+            let core = Arc::clone(&self.core);
+            let claim = async move {
+                let sent_at = Instant::now();
+                let answers = core.store.claim(claims, core.claim_rules()).await;
+                Done::Claimed {
+                    asked,
+                    batch_limit,
+                    sent_at,
+                    answers,
+                }
+            };
+            self.under_way.push(claim.boxed());
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Looked {
+                shards,
+                are_own: true,
+                with_leases,
+                sent_at,
+                look,
+            } => {
+                self.is_looking = false;
+                if let Some(redis_us) = look.redis_us {
+                    self.core.clock.observe(redis_us, sent_at);
+                }
+                self.shards.apply(&shards, &look, with_leases);
+            }
+            Done::Looked { shards, look, .. } => {
+                self.is_looking_at_foreign = false;
+                self.looked_at_others(&shards, &look);
+            }
+            Done::Claimed {
+                asked,
+                batch_limit,
+                sent_at,
+                answers,
+            } => {
+                self.core.limiter.end_claim(entries_of(&asked));
+                self.claimed(asked, answers, batch_limit, sent_at);
+            }
+        }
+    }
+
+    fn looked_at_others(&mut self, foreign: &[Shard], look: &Look) {
         let Some(redis_us) = look.redis_us else {
             return;
         };
-        self.shards.apply(&foreign, &look, true);
+        self.shards.apply(foreign, look, true);
         let take_over_ms = self.core.config.timer.take_over_ms;
         let oldest_ms = redis_us / 1_000 - i64::try_from(take_over_ms).unwrap_or(i64::MAX);
-        let taken_over = self.shards.take_over(&foreign, oldest_ms);
+        let taken_over = self.shards.take_over(foreign, oldest_ms);
         if taken_over > 0 {
             self.core.metrics.taken_over.inc_by(taken_over as u64);
             tracing::info!(
@@ -188,22 +305,16 @@ impl Claiming {
         }
     }
 
-    /// Claims from these shards, all at the same time, and dispatches what came in calls of so many entries at most. A
-    /// shard that fails waits a moment; the others don't.
-    async fn claim(&mut self, now_ms: i64, selected: Vec<(Shard, usize)>, batch_limit: usize) {
-        let claims: Vec<_> = selected
-            .iter()
-            .map(|(shard, limit)| Claim {
-                shard: *shard,
-                id: self.core.next_claim_id(),
-                limit: *limit,
-            })
-            .collect();
-        let sent_at = Instant::now();
-        let answers = self.core.store.claim(claims, self.core.claim_rules()).await;
-
+    /// Dispatches what a claim has brought, in calls of so many entries at most. A shard that fails waits a moment.
+    fn claimed(
+        &mut self,
+        asked: Vec<(Shard, usize)>,
+        answers: Vec<Result<Claimed, StoreError>>,
+        batch_limit: usize,
+        sent_at: Instant,
+    ) {
         let mut leases = Vec::new();
-        for (answer, (shard, limit)) in answers.into_iter().zip(selected) {
+        for (answer, (shard, limit)) in answers.into_iter().zip(asked) {
             match answer {
                 Ok(claimed) => {
                     let redis_us = claimed.redis_us - claimed.ahead_us;
@@ -220,14 +331,15 @@ impl Claiming {
                         error = chain(&error),
                         "a claim failed"
                     );
-                    self.shards.failed(shard, now_ms + FAILED_PAUSE_MS);
+                    let again_ms = self.core.clock.now_ms() + FAILED_PAUSE_MS;
+                    self.shards.failed(shard, again_ms);
                 }
             }
         }
-        let total: usize = leases.iter().map(|lease| lease.entries.len()).sum();
-        let is_small = total < batch_limit;
-        let linger = Duration::from_millis(self.core.config.timer.linger_ms);
-        self.linger_until = (is_small && total > 0).then(|| Instant::now() + linger);
+        let total = leases.iter().map(|lease| lease.entries.len()).sum();
+        if !(1..batch_limit).contains(&total) {
+            self.linger_until = None;
+        }
         for batch in Batch::pack(leases, batch_limit) {
             self.core.faults.after_claim();
             self.core.limiter.begin(batch.entries().count());
@@ -281,20 +393,31 @@ impl Claiming {
         }
     }
 
+    /// Waits as it is said, and less when a look or a claim ends.
     async fn wait(&mut self, pause: Pause) {
-        match pause {
-            Pause::None => {}
-            Pause::Exactly(wait) => tokio::time::sleep(wait).await,
-            Pause::Until(unix_ms, longest) => sleep_until(&self.core, unix_ms, longest).await,
-            Pause::RoomOrUntil(unix_ms, longest) => {
-                let core = Arc::clone(&self.core);
-                tokio::select! {
-                    () = sleep_until(&core, unix_ms, longest) => {}
-                    Some(ended) = self.dispatches.join_next() => self.ended(ended),
+        let core = Arc::clone(&self.core);
+        let pausing = async {
+            match pause {
+                Pause::None => {}
+                Pause::Exactly(wait) => tokio::time::sleep(wait).await,
+                Pause::Until(unix_ms, longest) | Pause::RoomOrUntil(unix_ms, longest) => {
+                    sleep_until(&core, unix_ms, longest).await;
                 }
             }
+        };
+        let wants_room = matches!(pause, Pause::RoomOrUntil(..));
+        tokio::select! {
+            biased;
+            Some(done) = self.under_way.next() => self.done(done),
+            Some(ended) = self.dispatches.join_next(), if wants_room => self.ended(ended),
+            () = pausing => {}
         }
     }
+}
+
+/// How many entries were asked for.
+fn entries_of(asked: &[(Shard, usize)]) -> usize {
+    asked.iter().map(|(_, limit)| limit).sum()
 }
 
 async fn sleep_until(core: &Core, unix_ms: i64, longest: Duration) {

@@ -3,11 +3,12 @@
 mod read;
 mod write;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use plazo_proto::timer::v1 as proto;
 use plazo_proto::timer::v1::timer_service_server::TimerService;
 use plazo_service::paging::{decode_page_token, encode_page_token, page_size};
@@ -15,14 +16,12 @@ use plazo_service::status::{
     internal, invalid, permission_denied, resource_exhausted, unavailable,
 };
 use plazo_service::{Actor, ActorKind, MethodPermissions, Permission};
-use tokio::time::Instant;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use crate::arming::{self, Armer};
 use crate::core::Core;
-use crate::entry::Entry;
 use crate::metrics::RepairCause;
-use crate::shard::Shard;
-use crate::store::{Arm, Armed, EntryList, Repaired, StoreError, count};
+use crate::store::{EntryList, StoreError, count};
 pub(crate) use read::pending_entry;
 
 /// Reading is for administrators too.
@@ -32,6 +31,7 @@ const SERVICES: &[Permission] = &[Permission::Service];
 /// Who may call what.
 pub(crate) const PERMISSIONS: MethodPermissions = &[
     ("/plazo.timer.v1.TimerService/ArmTickets", SERVICES),
+    ("/plazo.timer.v1.TimerService/StreamArms", SERVICES),
     ("/plazo.timer.v1.TimerService/RepairTickets", SERVICES),
     ("/plazo.timer.v1.TimerService/GetTicketEntries", READERS),
     ("/plazo.timer.v1.TimerService/ListDueEntries", READERS),
@@ -49,63 +49,19 @@ pub(crate) const PERMISSIONS: MethodPermissions = &[
 const PAGE_SIZE_DEFAULT: i32 = 50;
 const RETRY_UNAVAILABLE: Duration = Duration::from_millis(100);
 const RETRY_OUT_OF_MEMORY: Duration = Duration::from_secs(1);
-/// For so long a caller waits for a Redis that can't serve, and does not see it. Less than the deadline of a relay.
-const PATIENCE: Duration = Duration::from_millis(1_500);
-const FIRST_BACKOFF: Duration = Duration::from_millis(20);
-const LONGEST_BACKOFF: Duration = Duration::from_millis(200);
+/// Requests of a stream that are under way at the same time. The others wait in the network.
+const STREAM_REQUESTS_MAX: usize = 64;
 
 /// Serves `plazo.timer.v1.TimerService`.
 #[derive(Debug)]
 pub(crate) struct TimerGrpc {
     core: Arc<Core>,
+    armer: Armer,
 }
 
 impl TimerGrpc {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core }
-    }
-
-    /// Arms, and asks Redis again about the shards that it did not serve. In a cluster, shards of which others were
-    /// served are left to the caller, who needn't wait for a dead master then.
-    async fn arm(&self, arms: &[Arm]) -> Vec<Armed> {
-        let core = &self.core;
-        let mut patience = Patience::new();
-        let mut left = Cow::Borrowed(arms);
-        let mut settled = Vec::new();
-        loop {
-            let armed = core
-                .store
-                .arm(&left, |shard| core.has_failures(shard))
-                .await;
-            let (away, done): (Vec<_>, Vec<_>) = armed
-                .into_iter()
-                .partition(|armed| armed.outcome.as_ref().is_err_and(is_away));
-            settled.extend(done);
-            let is_worth_it = settled.is_empty() || core.store.is_one_server();
-            if away.is_empty() || !is_worth_it || !patience.allows_another().await {
-                settled.extend(away);
-                return settled;
-            }
-            let layout = core.store.layout();
-            left.to_mut().retain(|arm| {
-                let shard = layout.shard_of_member(&arm.member);
-                away.iter().any(|armed| armed.shard == shard)
-            });
-        }
-    }
-
-    /// Repairs, and asks Redis again while it serves no shard at all. The rest is for the next sweep.
-    async fn repair(&self, entries: &[Entry]) -> Vec<(Shard, Result<Repaired, StoreError>)> {
-        let mut patience = Patience::new();
-        loop {
-            let repaired = self.core.store.repair(entries).await;
-            let mut outcomes = repaired.iter().map(|(_, repaired)| repaired);
-            let nobody_answers = !repaired.is_empty()
-                && outcomes.all(|repaired| repaired.as_ref().is_err_and(is_away));
-            if !nobody_answers || !patience.allows_another().await {
-                return repaired;
-            }
-        }
+    pub(crate) fn new(core: Arc<Core>, armer: Armer) -> Self {
+        Self { core, armer }
     }
 
     async fn page(
@@ -141,42 +97,36 @@ impl TimerService for TimerGrpc {
         &self,
         request: Request<proto::ArmTicketsRequest>,
     ) -> Result<Response<proto::ArmTicketsResponse>, Status> {
-        let arms = read::arms(&request.into_inner())?;
-        let core = &self.core;
-        let armed = self.arm(&arms).await;
-        let mut response = proto::ArmTicketsResponse::default();
-        let layout = core.store.layout();
-        let mut outcome_of = vec![proto::ArmOutcome::Armed; usize::from(layout.shard_count())];
-        let mut failures = Vec::new();
-        let shard_count = armed.len();
-        for armed in armed {
-            match armed.outcome {
-                Ok(counts) => {
-                    response.added_count += counts.added;
-                    response.removed_count += counts.removed;
-                }
-                Err(error) => {
-                    outcome_of[armed.shard.index()] = write::arm_outcome(&error);
-                    failures.push(error);
-                }
-            }
-        }
-        core.metrics
-            .armed
-            .inc_by(response.added_count.unsigned_abs());
-        if failures.len() == shard_count
-            && let Some(error) = failures.pop()
-        {
+        let arms = read::arms(&request.into_inner().arms, read::TICKETS_MAX)?;
+        let answer = arming::arm(&self.core, &arms).await;
+        if let Some(error) = answer.failure {
             return Err(store_status(error));
         }
-        for arm in &arms {
-            let shard = layout.shard_of_member(&arm.member);
-            if let Some(due_ms) = arm.due_ms {
-                core.hint(shard, due_ms);
+        Ok(Response::new(proto::ArmTicketsResponse {
+            added_count: answer.counts.added,
+            removed_count: answer.counts.removed,
+            outcomes: answer.outcomes.into_iter().map(Into::into).collect(),
+        }))
+    }
+
+    type StreamArmsStream = BoxStream<'static, Result<proto::StreamArmsResponse, Status>>;
+
+    async fn stream_arms(
+        &self,
+        request: Request<Streaming<proto::StreamArmsRequest>>,
+    ) -> Result<Response<Self::StreamArmsStream>, Status> {
+        let armer = self.armer.clone();
+        let answers = request.into_inner().map(move |request| {
+            let arms = request.and_then(|request| read::arms(&request.arms, read::STREAM_ARMS_MAX));
+            let armer = armer.clone();
+            async move {
+                let outcomes = armer.arm(arms?).await;
+                let outcomes = outcomes.into_iter().map(Into::into).collect();
+                Ok(proto::StreamArmsResponse { outcomes })
             }
-            response.outcomes.push(outcome_of[shard.index()].into());
-        }
-        Ok(Response::new(response))
+        });
+        let answers = answers.buffered(STREAM_REQUESTS_MAX);
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn repair_tickets(
@@ -219,7 +169,7 @@ impl TimerService for TimerGrpc {
             .filter(|entry| !resting.contains(&layout.shard_of_member(&entry.member)))
             .collect();
         let mut repaired_count = 0;
-        for (shard, repaired) in self.repair(&entries).await {
+        for (shard, repaired) in arming::repair(core, &entries).await {
             let repaired = repaired.map_err(store_status)?;
             repaired_count += repaired.added;
             if let Some(due_ms) = repaired.first_due_ms {
@@ -377,36 +327,4 @@ fn store_status(error: StoreError) -> Status {
 /// INVALID_ARGUMENT for the tenant of a reader.
 fn wrong_tenant(description: &str) -> Status {
     invalid("tenant_id", description)
-}
-
-/// How long a caller waits for Redis: it may be busy with a script, or change its master. What is asked may have been done
-/// before, so it must be safe to repeat.
-#[derive(Debug)]
-struct Patience {
-    ends_at: Instant,
-    backoff: Duration,
-}
-
-impl Patience {
-    fn new() -> Self {
-        Self {
-            ends_at: Instant::now() + PATIENCE,
-            backoff: FIRST_BACKOFF,
-        }
-    }
-
-    /// Waits before the next attempt; false when there is to be none.
-    async fn allows_another(&mut self) -> bool {
-        if Instant::now() + self.backoff >= self.ends_at {
-            return false;
-        }
-        tokio::time::sleep(self.backoff).await;
-        self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
-        true
-    }
-}
-
-/// Whether a server could not be reached, which a moment later it may.
-fn is_away(error: &StoreError) -> bool {
-    matches!(error, StoreError::Unavailable(_) | StoreError::LeftAlone)
 }

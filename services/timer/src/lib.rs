@@ -16,6 +16,7 @@
 //! ```
 
 mod app;
+mod arming;
 mod breaker;
 mod checks;
 mod claiming;

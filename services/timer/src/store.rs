@@ -20,12 +20,14 @@ mod tests;
 use connection::Answer;
 use redis::Value;
 
-pub(crate) use arm::{Arm, Armed, Repaired};
+pub(crate) use arm::{Arm, ArmCounts, Armed, Repaired};
 pub(crate) use claim::{Ack, Claim, ClaimRules, Claimed, ClaimedEntry, LeaseId};
 pub(crate) use connection::{Command, Connection, Lua, Route, Target, slot_of};
 pub(crate) use epoch::{Epoch, EpochChange, EpochState, FoundEpoch, Identity};
 pub(crate) use error::StoreError;
 pub(crate) use inspect::{EntryList, EntryPosition, FoundCounts, StoredEntry, StoredState};
+#[cfg(test)]
+pub(crate) use look::ShardLook;
 pub(crate) use look::{Look, ShardHealth};
 
 use clocks::NodeClocks;
@@ -34,7 +36,7 @@ use crate::config::Config;
 use crate::entry::parse_score;
 use crate::keys::Keys;
 use crate::metrics::TimerMetrics;
-use crate::shard::Layout;
+use crate::shard::{Layout, Shard};
 
 /// The scripts, by the names of their files.
 #[derive(Debug)]
@@ -93,6 +95,16 @@ impl Store {
     /// Whether all shards are on one server, so that they can be served together or not at all.
     pub(crate) fn is_one_server(&self) -> bool {
         self.connection.is_one_server()
+    }
+
+    /// Puts together what belongs to shards of the same server.
+    pub(crate) fn by_server<T>(
+        &self,
+        things: Vec<T>,
+        shard_of: impl Fn(&T) -> Shard,
+    ) -> Vec<Vec<T>> {
+        self.connection
+            .by_server(things, |thing| self.keys.of(shard_of(thing)).route.slot)
     }
 
     /// The number of shards and lanes.

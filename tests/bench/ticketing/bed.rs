@@ -9,7 +9,7 @@ use plazo_proto::timer::v1::{
     GetTimerStatsRequest, GetTimerStatsResponse, ListDueEntriesRequest, ListDueEntriesResponse,
     ListQuarantinedEntriesRequest, ListQuarantinedEntriesResponse,
     ReleaseQuarantinedEntriesRequest, ReleaseQuarantinedEntriesResponse, RepairTicketsRequest,
-    RepairTicketsResponse,
+    RepairTicketsResponse, StreamArmsRequest, StreamArmsResponse,
 };
 use plazo_tests::process::Service;
 use plazo_tests::solo::Solo;
@@ -194,6 +194,15 @@ impl TimerService for TakesAll {
         _: Request<ArmTicketsRequest>,
     ) -> Result<Response<ArmTicketsResponse>, Status> {
         Ok(Response::new(ArmTicketsResponse::default()))
+    }
+
+    type StreamArmsStream = futures::stream::Empty<Result<StreamArmsResponse, Status>>;
+
+    async fn stream_arms(
+        &self,
+        _: Request<tonic::Streaming<StreamArmsRequest>>,
+    ) -> Result<Response<Self::StreamArmsStream>, Status> {
+        Err(Status::unimplemented("nobody asks"))
     }
 
     async fn repair_tickets(

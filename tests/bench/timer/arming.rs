@@ -3,7 +3,7 @@
 use plazo_proto::timer::v1::TicketArm;
 
 use crate::timer::Side;
-use crate::timer::bed::{Bed, Ticket, arm, arm_by, now_ms};
+use crate::timer::bed::{Bed, Ticket, arm, arm_one_by_one, now_ms};
 use crate::timer::effort::Effort;
 use crate::timer::peers::Peers;
 use crate::timer::raw;
@@ -58,7 +58,7 @@ async fn timer(bed: &mut Bed, effort: Effort, rounds: &mut Rounds) {
         .map(|ticket| ticket.older(-LATER_MS).arm(LATER_MS))
         .collect();
     let (count, before) = (singly.len(), bed.fine_cpu_seconds());
-    let rearmed = arm_by(&bed.timer.client, singly, 1, CALLERS).await;
+    let rearmed = arm_one_by_one(&bed.timer.client, singly, CALLERS).await;
     rounds.add("rearm_one_by_one_per_s", rearmed.per_s());
     rounds.add_cpu("rearm one by one", count, before, bed.fine_cpu_seconds());
     // They don't wait in the way of what follows.

@@ -1,16 +1,21 @@
 //! A private Redis with an append-only file, a handler that does nothing, and timers: each a process of its own.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use plazo_local::{RedisOptions, RedisServer};
 use plazo_proto::timer::v1::timer_service_client::TimerServiceClient;
 use plazo_proto::timer::v1::{
-    ArmOutcome, ArmTicketsRequest, GetTimerStatsRequest, GetTimerStatsResponse, TicketArm,
-    TicketGeneration,
+    ArmOutcome, ArmTicketsRequest, GetTimerStatsRequest, GetTimerStatsResponse, StreamArmsRequest,
+    StreamArmsResponse, TicketArm, TicketGeneration,
 };
 use plazo_tests::desk::{SignedChannel, sign_as_timer};
 use plazo_tests::process::Service;
 use plazo_tests::solo::Solo;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::machine::{cpu_seconds_of, fine_cpu_seconds_of};
 use crate::measure::{Caller, Done, until_done};
@@ -314,6 +319,87 @@ impl Caller for Arming {
                 .all(|outcome| outcome == ArmOutcome::Armed)
         );
         count
+    }
+}
+
+/// Arms all, one after the other by each of the callers, who share a stream.
+pub(super) async fn arm_one_by_one(client: &Client, arms: Vec<TicketArm>, callers: usize) -> Done {
+    let count = arms.len() as u64;
+    let share = arms.len().div_ceil(callers).max(1);
+    let (stream, mut answers) = ArmStream::open(client.clone(), callers).await;
+    let callers = arms.chunks(share).map(|share| OneByOne {
+        stream: stream.clone(),
+        arms: share.to_vec(),
+    });
+    let callers = callers.collect();
+    let answering = async {
+        while let Ok(Some(answer)) = answers.message().await {
+            stream.answered(&answer);
+        }
+        panic!("the stream has ended");
+    };
+    tokio::select! {
+        (done, _) = until_done(callers) => {
+            assert_eq!(done.count, count, "all were armed");
+            done
+        }
+        () = answering => unreachable!(),
+    }
+}
+
+/// A stream of arms that many callers share: answers come in the order of the requests.
+#[derive(Clone)]
+struct ArmStream {
+    requests: mpsc::Sender<StreamArmsRequest>,
+    waiting: Arc<Mutex<VecDeque<oneshot::Sender<()>>>>,
+}
+
+impl ArmStream {
+    async fn open(
+        mut client: Client,
+        callers: usize,
+    ) -> (Self, tonic::Streaming<StreamArmsResponse>) {
+        let (requests, sent) = mpsc::channel(callers);
+        let answers = client.stream_arms(ReceiverStream::new(sent)).await;
+        let answers = answers.expect("a stream opens").into_inner();
+        let waiting = Arc::default();
+        (Self { requests, waiting }, answers)
+    }
+
+    async fn arm(&self, arm: TicketArm) {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let request = StreamArmsRequest { arms: vec![arm] };
+            self.requests
+                .try_send(request)
+                .expect("there is room for each caller");
+            waiting.push_back(answer);
+        }
+        answered.await.expect("each is answered");
+    }
+
+    fn answered(&self, answer: &StreamArmsResponse) {
+        assert_eq!(answer.outcomes, [i32::from(ArmOutcome::Armed)]);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let caller = waiting.pop_front().expect("somebody has asked");
+        // Its caller waits for it.
+        let _ = caller.send(());
+    }
+}
+
+struct OneByOne {
+    stream: ArmStream,
+    arms: Vec<TicketArm>,
+}
+
+impl Caller for OneByOne {
+    async fn step(&mut self) -> u64 {
+        let Some(arm) = self.arms.pop() else {
+            return 0;
+        };
+        self.stream.arm(arm).await;
+        1
     }
 }
 

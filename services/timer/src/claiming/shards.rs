@@ -35,6 +35,10 @@ struct ShardState {
     next_due_ms: Option<i64>,
     /// The end of the first lease, in Unix milliseconds.
     next_lease_end_ms: Option<i64>,
+    /// The first entry that was hinted at since the last look was sent, which may not have seen it.
+    hinted_ms: Option<i64>,
+    /// A claim is under way.
+    is_claiming: bool,
     /// The last claim brought as many as it asked for, so there is more: a backlog.
     is_full: bool,
     /// Its Redis gives no answers, and nothing is claimed.
@@ -48,7 +52,7 @@ impl ShardState {
 
     /// The next instant at which this replica has something to claim there.
     fn next_ms(&self) -> i64 {
-        if self.is_left_alone || self.claimant == Claimant::Other {
+        if self.is_left_alone || self.is_claiming || self.claimant == Claimant::Other {
             return i64::MAX;
         }
         let next = [self.next_due_ms, self.next_lease_end_ms]
@@ -57,6 +61,11 @@ impl ShardState {
             .min();
         next.unwrap_or(i64::MAX)
     }
+}
+
+/// The earlier of two instants, where there are any.
+fn earliest(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    one.into_iter().chain(other).min()
 }
 
 /// What is known of all shards.
@@ -108,7 +117,15 @@ impl ShardStates {
     /// There is an entry due at this instant.
     pub(super) fn hint(&mut self, shard: usize, due_ms: i64) {
         let state = &mut self.states[shard];
-        state.next_due_ms = Some(state.next_due_ms.map_or(due_ms, |known| known.min(due_ms)));
+        state.next_due_ms = earliest(state.next_due_ms, Some(due_ms));
+        state.hinted_ms = earliest(state.hinted_ms, Some(due_ms));
+    }
+
+    /// A look at these shards is sent: what is hinted at from now on it may not see.
+    pub(super) fn looking(&mut self, shards: &[Shard]) {
+        for shard in shards {
+            self.states[shard.index()].hinted_ms = None;
+        }
     }
 
     /// Takes what a look at these shards has seen in place of what was known. Where it saw nothing, what was known stays.
@@ -116,7 +133,7 @@ impl ShardStates {
         for (shard, seen) in shards.iter().zip(&look.shards) {
             let Ok(seen) = seen else { continue };
             let state = &mut self.states[shard.index()];
-            state.next_due_ms = seen.first_due_ms;
+            state.next_due_ms = earliest(seen.first_due_ms, state.hinted_ms);
             if with_leases {
                 state.next_lease_end_ms = seen.first_lease_end_ms;
             }
@@ -145,14 +162,23 @@ impl ShardStates {
         shards.iter().filter(is_taken_over).count()
     }
 
+    /// A claim is sent. What is hinted at from now on is for the next one.
+    pub(super) fn claiming(&mut self, shard: Shard) {
+        let state = &mut self.states[shard.index()];
+        state.is_claiming = true;
+        state.next_due_ms = None;
+    }
+
     /// Notes what a claim with this limit has brought.
     pub(super) fn claimed(&mut self, claimed: &Claimed, limit: usize) {
         let state = &mut self.states[claimed.shard.index()];
         *state = ShardState {
             claimant: state.claimant.after_claim(),
-            next_due_ms: claimed.next_due_ms,
+            next_due_ms: earliest(state.next_due_ms, claimed.next_due_ms),
             next_lease_end_ms: claimed.next_lease_end_ms,
+            hinted_ms: state.hinted_ms,
             is_full: claimed.entries.len() == limit,
+            is_claiming: false,
             is_left_alone: false,
         };
     }
@@ -160,10 +186,11 @@ impl ShardStates {
     /// The claim failed: what is due is claimed at this instant.
     pub(super) fn failed(&mut self, shard: Shard, again_ms: i64) {
         let state = &mut self.states[shard.index()];
+        state.is_claiming = false;
         state.claimant = state.claimant.after_claim();
-        for next_ms in [&mut state.next_due_ms, &mut state.next_lease_end_ms] {
-            *next_ms = next_ms.map(|known| known.max(again_ms));
-        }
+        state.next_due_ms = Some(again_ms);
+        let lease_end_ms = &mut state.next_lease_end_ms;
+        *lease_end_ms = lease_end_ms.map(|known| known.max(again_ms));
     }
 
     /// None when no shard has anything to claim; else whether one of them has a backlog.
@@ -240,7 +267,7 @@ impl ShardStates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreError;
+    use crate::store::{LeaseId, ShardLook, StoreError};
 
     fn room(batches: usize) -> Room {
         Room {
@@ -338,6 +365,44 @@ mod tests {
         states.set_owned(|shard| shard.number() >= 8);
         assert_eq!(states.ready(5_000), None, "what is new has to be looked at");
         assert_eq!(states.list(true), foreign);
+    }
+
+    #[test]
+    fn what_is_hinted_at_meanwhile_is_neither_lost_by_a_claim_nor_by_a_look() {
+        let layout = Layout::new(4, 2).expect("it is even");
+        let shard = Shard::new(1);
+        let mut states = backlog(layout, &[1]);
+        states.claiming(shard);
+        assert_eq!(states.ready(10), None, "one claim of a shard at a time");
+        states.hint(1, 5);
+        states.claimed(&claimed(shard, Some(50)), 256);
+        assert_eq!(states.ready(5), Some(false));
+
+        states.looking(&[shard]);
+        states.hint(1, 7);
+        let look = Look {
+            redis_us: None,
+            shards: vec![Ok(ShardLook::default())],
+        };
+        states.apply(&[shard], &look, false);
+        assert_eq!(states.next_ms_after(0), 7);
+        states.looking(&[shard]);
+        states.apply(&[shard], &look, false);
+        assert_eq!(states.next_ms_after(0), i64::MAX, "the look has seen all");
+    }
+
+    fn claimed(shard: Shard, next_due_ms: Option<i64>) -> Claimed {
+        Claimed {
+            shard,
+            lease_id: LeaseId::new("a claim", 1),
+            entries: Vec::new(),
+            redis_us: 1,
+            ahead_us: 0,
+            next_due_ms,
+            next_lease_end_ms: None,
+            ended_leases: 0,
+            quarantined: 0,
+        }
     }
 
     #[test]

@@ -39,9 +39,9 @@ impl Limits {
         self.batch_max * self.calls_max
     }
 
-    /// Two full batches' worth, in several smaller ones.
+    /// A full batch's worth, in several smaller ones.
     fn smallest(self) -> usize {
-        (2 * self.batch_max).min(self.largest())
+        self.batch_max.min(self.largest())
     }
 }
 
@@ -63,6 +63,9 @@ struct State {
     in_flight: usize,
     /// The calls that these entries are in.
     calls: usize,
+    /// Entries that claims under way may bring, and the calls that they would make.
+    claimed: usize,
+    claimed_calls: usize,
     /// Calls that began earlier say nothing of the present window.
     shrunk_at: Option<Instant>,
     /// The time that calls must take at most if shrinking the window has helped; none while they aren't slow.
@@ -98,6 +101,8 @@ impl Limiter {
                 window: as_float(window),
                 in_flight: 0,
                 calls: 0,
+                claimed: 0,
+                claimed_calls: 0,
                 shrunk_at: None,
                 better_than: None,
                 round: Round::default(),
@@ -119,8 +124,8 @@ impl Limiter {
         let calls_max = (window / limits.batch_max).clamp(calls, limits.calls_max);
         let reserved_call = usize::from(calls_max > 1);
         let free_beside = |entries: usize, calls: usize| {
-            if state.calls < calls {
-                entries.saturating_sub(state.in_flight)
+            if state.calls + state.claimed_calls < calls {
+                entries.saturating_sub(state.in_flight + state.claimed)
             } else {
                 0
             }
@@ -130,6 +135,21 @@ impl Limiter {
             free: free_beside(window, calls_max),
             free_for_backlogs: free_beside(window - reserve, calls_max - reserved_call),
         }
+    }
+
+    /// A claim for so many entries at most is under way.
+    pub(crate) fn begin_claim(&self, entries: usize) {
+        let mut state = self.lock();
+        state.claimed += entries;
+        state.claimed_calls += entries.div_ceil(self.limits.batch_max);
+    }
+
+    /// The claim has ended.
+    pub(crate) fn end_claim(&self, entries: usize) {
+        let mut state = self.lock();
+        let calls = entries.div_ceil(self.limits.batch_max);
+        state.claimed = state.claimed.saturating_sub(entries);
+        state.claimed_calls = state.claimed_calls.saturating_sub(calls);
     }
 
     /// So many entries were claimed for a call.
@@ -321,7 +341,7 @@ mod tests {
         let room = limiter.room();
         assert_eq!(
             (room.batch, room.free, room.free_for_backlogs),
-            (128, 512, 448)
+            (64, 256, 224)
         );
     }
 

@@ -13,7 +13,9 @@ use crate::shard::{Layout, Shard};
 use crate::store::{Arm, EntryList, EntryPosition};
 
 /// Most tickets in one request, and most in one release.
-const TICKETS_MAX: usize = 1_000;
+pub(super) const TICKETS_MAX: usize = 1_000;
+/// Most tickets in one request of a stream.
+pub(super) const STREAM_ARMS_MAX: usize = 100;
 const RELEASES_MAX: usize = 500;
 /// Most older generations that one arm may remove.
 const SUPERSEDED_MAX: i64 = 16;
@@ -22,12 +24,12 @@ const UNIX_MS_MAX: i64 = 253_402_300_799_999;
 
 // Paths are made of their parts only where something is wrong: there are hundreds in each request.
 
-/// What to arm.
-pub(super) fn arms(request: &proto::ArmTicketsRequest) -> Result<Vec<Arm>, Status> {
+/// What to arm, `most` tickets at most.
+pub(super) fn arms(asked: &[proto::TicketArm], most: usize) -> Result<Vec<Arm>, Status> {
     let mut wrong = FieldViolations::new();
-    check_count(&mut wrong, "arms", request.arms.len(), TICKETS_MAX);
-    let mut arms = Vec::with_capacity(request.arms.len().min(TICKETS_MAX));
-    for (index, arm) in request.arms.iter().enumerate().take(TICKETS_MAX) {
+    check_count(&mut wrong, "arms", asked.len(), most);
+    let mut arms = Vec::with_capacity(asked.len().min(most));
+    for (index, arm) in asked.iter().enumerate().take(most) {
         let path = format_args!("arms[{index}].ticket");
         let member = member(&mut wrong, path, arm.ticket.as_ref());
         let due_ms = arm

@@ -5,7 +5,7 @@ use prost_types::Timestamp;
 
 use crate::ownership::owner_of;
 use crate::shard::Layout;
-use crate::store::{FoundCounts, StoreError, StoredEntry, StoredState};
+use crate::store::{FoundCounts, StoredEntry, StoredState};
 
 /// An entry with where it stands.
 pub(super) fn entry(found: StoredEntry) -> proto::TimerEntry {
@@ -29,21 +29,6 @@ pub(super) fn entry(found: StoredEntry) -> proto::TimerEntry {
         failed_attempts: i32::try_from(found.failed_attempts).unwrap_or(i32::MAX),
         quarantine_reason,
         shard: i32::from(found.shard.number()),
-    }
-}
-
-/// What became of the arms of a shard that failed.
-pub(super) fn arm_outcome(error: &StoreError) -> proto::ArmOutcome {
-    match error {
-        StoreError::Unavailable(_) | StoreError::LeftAlone => proto::ArmOutcome::Unavailable,
-        StoreError::OutOfMemory(_) => proto::ArmOutcome::Exhausted,
-        StoreError::Refused(_) | StoreError::Answer(_) => {
-            tracing::error!(
-                error = plazo_service::status::chain(error),
-                "entries could not be armed"
-            );
-            proto::ArmOutcome::Failed
-        }
     }
 }
 

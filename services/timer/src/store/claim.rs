@@ -19,7 +19,7 @@ pub(crate) struct LeaseId {
 }
 
 impl LeaseId {
-    fn new(claim_id: &str, claimed_us: i64) -> Self {
+    pub(crate) fn new(claim_id: &str, claimed_us: i64) -> Self {
         Self {
             name: format!("{claim_id}:{claimed_us}"),
             claimed_us,

@@ -133,6 +133,26 @@ impl Connection {
         !matches!(self.topology, Topology::Cluster(_))
     }
 
+    /// Puts together what belongs to slots of the same server, and what belongs to slots that nobody is known to serve.
+    pub(crate) fn by_server<T>(&self, things: Vec<T>, slot_of: impl Fn(&T) -> u16) -> Vec<Vec<T>> {
+        if self.is_one_server() {
+            return vec![things];
+        }
+        let mut groups: Vec<(Option<Arc<Node>>, Vec<T>)> = Vec::new();
+        for thing in things {
+            let node = self.topology.node_of(slot_of(&thing));
+            let is_same = |group: &&mut (Option<Arc<Node>>, Vec<T>)| match (&group.0, &node) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (one, other) => one.is_none() && other.is_none(),
+            };
+            match groups.iter_mut().find(is_same) {
+                Some((_, group)) => group.push(thing),
+                None => groups.push((node, vec![thing])),
+            }
+        }
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
+
     /// Which shards are left alone.
     pub(crate) fn breakers(&self) -> &Breakers {
         &self.breakers

@@ -93,7 +93,7 @@ fn check_sequences(size: Size, sequences_count: u32, longest: usize) {
     let least = usize::try_from(sequences_count).expect("it is small");
     assert!(fired.get() > least, "only {} fired", fired.get());
     let count = given_up.get();
-    assert!(count > least / 50, "only {count} given up");
+    assert!(count >= least / 50, "only {count} given up");
 }
 
 #[test]

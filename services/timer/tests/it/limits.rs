@@ -5,9 +5,13 @@ use std::time::Duration;
 use crate::bed::{Bed, RunningTimer, arm, wait_for, wait_for_firings};
 use crate::desk::now_ms;
 
-/// Tickets of one tenant, all due at once.
+/// Tickets of one tenant, all due now.
 async fn crowd(bed: &Bed, timer: &mut RunningTimer, tenant_id: i64, count: i64) {
-    let due = now_ms();
+    crowd_at(bed, timer, tenant_id, count, now_ms()).await;
+}
+
+/// Tickets of one tenant, all due at this instant.
+async fn crowd_at(bed: &Bed, timer: &mut RunningTimer, tenant_id: i64, count: i64, due: i64) {
     for first in (1..=count).step_by(1_000) {
         let arms = (first..(first + 1_000).min(count + 1)).map(|ticket| {
             bed.desk.set((tenant_id, ticket), 1, &[due]);
@@ -20,7 +24,8 @@ async fn crowd(bed: &Bed, timer: &mut RunningTimer, tenant_id: i64, count: i64) 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_handler_is_asked_for_less_and_for_more_again() {
     const COUNT: i64 = 6_000;
-    let mut bed = Bed::new().await.set("timer.target_call_ms", &100);
+    let bed = Bed::new().await.set("timer.target_call_ms", &100);
+    let mut bed = bed.set("timer.batch_limit", &256);
     let mut timer = bed.start().await;
     timer.rebuilt().await;
     let at_first = timer.metric("dispatch_window").await;
@@ -77,12 +82,15 @@ async fn a_tenants_backlog_delays_nobody_in_other_lanes() {
     // The handler bears a limited number, so that there is a queue.
     bed.desk
         .trouble(|trouble| trouble.work = Duration::from_micros(50));
-    crowd(&bed, &mut one, CROWDED, CROWD).await;
     let lane = lane_of(&mut one, CROWDED).await;
     let mut other = CROWDED;
     while lane_of(&mut one, other).await == lane {
         other += 1;
     }
+    // Most of it is there by then, and none of it has begun before.
+    let due = now_ms() + 3_000;
+    crowd_at(&bed, &mut one, CROWDED, CROWD, due).await;
+    wait_for("the crowd", async || now_ms() >= due).await;
 
     let mut trickle = 0;
     let total = usize::try_from(CROWD).expect("it is small");

@@ -12,5 +12,6 @@ mod process;
 mod recovery;
 mod replicas;
 mod requests;
+mod streams;
 mod suspicion;
 mod switch;

@@ -8,7 +8,7 @@ use plazo_proto::timer::v1::{
     GetTicketEntriesResponse, GetTimerStatsRequest, GetTimerStatsResponse, ListDueEntriesRequest,
     ListDueEntriesResponse, ListQuarantinedEntriesRequest, ListQuarantinedEntriesResponse,
     PendingTicket, ReleaseQuarantinedEntriesRequest, ReleaseQuarantinedEntriesResponse,
-    RepairTicketsRequest, RepairTicketsResponse, TicketArm,
+    RepairTicketsRequest, RepairTicketsResponse, StreamArmsRequest, StreamArmsResponse, TicketArm,
 };
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -164,6 +164,15 @@ impl TimerService for Service {
             }
             Mood::Unavailable | Mood::Hangs => Err(Status::unavailable("as told")),
         }
+    }
+
+    type StreamArmsStream = futures::stream::Empty<Result<StreamArmsResponse, Status>>;
+
+    async fn stream_arms(
+        &self,
+        _: Request<tonic::Streaming<StreamArmsRequest>>,
+    ) -> Result<Response<Self::StreamArmsStream>, Status> {
+        Err(Status::unimplemented("nobody asks"))
     }
 
     async fn repair_tickets(
