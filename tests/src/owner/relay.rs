@@ -65,7 +65,7 @@ async fn relay(owner: Owner, clients: Vec<TimerClient>, mut turn: usize) {
         let mut client = clients[turn % clients.len()].clone();
         let outcome = bounded(client.arm_tickets(with_timeout(request))).await;
         let outcome = outcome.map(tonic::Response::into_inner);
-        if !note_armed(&owner, &arms, started.elapsed(), outcome) {
+        if !note_armed(&owner, &arms, started.elapsed(), &outcome) {
             turn += 1;
             tokio::time::sleep(BACKOFF).await;
         }
@@ -107,7 +107,7 @@ fn note_armed(
     owner: &Owner,
     arms: &[(TicketIndex, proto::TicketArm)],
     took: Duration,
-    answer: Result<proto::ArmTicketsResponse, Status>,
+    answer: &Result<proto::ArmTicketsResponse, Status>,
 ) -> bool {
     let mut state = owner.lock();
     let State {
@@ -118,7 +118,7 @@ fn note_armed(
     } = &mut *state;
     counts.arm_calls += 1;
     counts.slowest_arm = counts.slowest_arm.max(took);
-    let outcomes: Vec<_> = match &answer {
+    let outcomes: Vec<_> = match answer {
         Ok(answer) => answer.outcomes().collect(),
         Err(failure) => {
             let code = format!("{:?}", failure.code());
