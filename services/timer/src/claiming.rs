@@ -4,6 +4,7 @@
 //! all lanes alike, and starts dispatches. It never waits for a server: looks and claims are under way side by side, one
 //! look at a time and one claim for each shard. When the handler bears no more it claims nothing: backpressure begins here.
 
+mod lost;
 mod shards;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::dispatch::{Batch, LateAcks, Lease, dispatch};
 use crate::metrics::seconds;
 use crate::shard::Shard;
 use crate::store::{Claim, Claimed, Look, StoreError};
+use lost::give_back;
 use shards::ShardStates;
 
 /// How often the ends of leases are looked at. A replica's own claims tell it more often.
@@ -47,7 +49,7 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: CancellationToken) -> Result<
     while let Some(ended) = claiming.dispatches.join_next().await {
         claiming.ended(ended);
     }
-    while claiming.late_acks.join_next().await.is_some() {}
+    while claiming.late.join_next().await.is_some() {}
     Ok(())
 }
 
@@ -75,8 +77,7 @@ enum Done {
         look: Look,
     },
     Claimed {
-        /// The shards, and how many entries were asked for of each.
-        asked: Vec<(Shard, usize)>,
+        claims: Vec<Claim>,
         batch_limit: usize,
         sent_at: Instant,
         answers: Vec<Result<Claimed, StoreError>>,
@@ -92,8 +93,9 @@ struct Claiming {
     is_looking: bool,
     is_looking_at_foreign: bool,
     dispatches: JoinSet<Option<LateAcks>>,
-    /// Leases whose shards give no answers. They take up no dispatch slot: the shards that do answer go on.
-    late_acks: JoinSet<()>,
+    /// Leases whose shards give no answers, and claims whose answers were lost. They take up no dispatch slot: the shards
+    /// that do answer go on.
+    late: JoinSet<()>,
     looked_at: Option<Instant>,
     looked_at_leases: Option<Instant>,
     looked_at_foreign: Instant,
@@ -112,7 +114,7 @@ impl Claiming {
             is_looking: false,
             is_looking_at_foreign: false,
             dispatches: JoinSet::new(),
-            late_acks: JoinSet::new(),
+            late: JoinSet::new(),
             looked_at: None,
             looked_at_leases: None,
             looked_at_foreign: Instant::now(),
@@ -125,7 +127,7 @@ impl Claiming {
         while let Some(ended) = self.dispatches.try_join_next() {
             self.ended(ended);
         }
-        while self.late_acks.try_join_next().is_some() {}
+        while self.late.try_join_next().is_some() {}
         self.core
             .wake
             .take(|shard, due_ms| self.shards.hint(shard, due_ms));
@@ -228,26 +230,25 @@ impl Claiming {
     /// Claims from these shards, all at the same time: one pipeline for each server, so that none waits for another's.
     fn claim(&mut self, selected: Vec<(Shard, usize)>, batch_limit: usize) {
         let linger = Duration::from_millis(self.core.config.timer.linger_ms);
-        let of_server = self.core.store.by_server(selected, |(shard, _)| *shard);
-        for asked in of_server {
-            let claims = asked.iter().map(|(shard, limit)| {
-                self.shards.claiming(*shard);
-                Claim {
-                    shard: *shard,
-                    id: self.core.next_claim_id(),
-                    limit: *limit,
-                }
-            });
-            let claims: Vec<_> = claims.collect();
-            self.core.limiter.begin_claim(entries_of(&asked));
+        let claims = selected.into_iter().map(|(shard, limit)| {
+            self.shards.claiming(shard);
+            Claim {
+                shard,
+                id: self.core.next_claim_id(),
+                limit,
+            }
+        });
+        let claims = claims.collect();
+        for claims in self.core.store.by_server(claims, |claim| claim.shard) {
+            self.core.limiter.begin_claim(entries_of(&claims));
             // More may fall due while it is under way.
             self.linger_until = Some(Instant::now() + linger);
             let core = Arc::clone(&self.core);
             let claim = async move {
                 let sent_at = Instant::now();
-                let answers = core.store.claim(claims, core.claim_rules()).await;
+                let answers = core.store.claim(&claims, core.claim_rules()).await;
                 Done::Claimed {
-                    asked,
+                    claims,
                     batch_limit,
                     sent_at,
                     answers,
@@ -277,13 +278,13 @@ impl Claiming {
                 self.looked_at_others(&shards, &look);
             }
             Done::Claimed {
-                asked,
+                claims,
                 batch_limit,
                 sent_at,
                 answers,
             } => {
-                self.core.limiter.end_claim(entries_of(&asked));
-                self.claimed(asked, answers, batch_limit, sent_at);
+                self.core.limiter.end_claim(entries_of(&claims));
+                self.claimed(claims, answers, batch_limit, sent_at);
             }
         }
     }
@@ -305,21 +306,23 @@ impl Claiming {
         }
     }
 
-    /// Dispatches what a claim has brought, in calls of so many entries at most. A shard that fails waits a moment.
+    /// Dispatches what claims have brought, in calls of so many entries at most. A shard that fails waits a moment, and what
+    /// its claim may have taken is given back.
     fn claimed(
         &mut self,
-        asked: Vec<(Shard, usize)>,
+        claims: Vec<Claim>,
         answers: Vec<Result<Claimed, StoreError>>,
         batch_limit: usize,
         sent_at: Instant,
     ) {
         let mut leases = Vec::new();
-        for (answer, (shard, limit)) in answers.into_iter().zip(asked) {
+        let mut lost = Vec::new();
+        for (answer, claim) in answers.into_iter().zip(claims) {
             match answer {
                 Ok(claimed) => {
                     let redis_us = claimed.redis_us - claimed.ahead_us;
                     self.core.clock.observe(redis_us, sent_at);
-                    self.shards.claimed(&claimed, limit);
+                    self.shards.claimed(&claimed, claim.limit);
                     self.note(&claimed);
                     if !claimed.entries.is_empty() {
                         leases.push(Lease::new(claimed, sent_at));
@@ -327,14 +330,22 @@ impl Claiming {
                 }
                 Err(error) => {
                     tracing::debug!(
-                        shard = shard.number(),
+                        shard = claim.shard.number(),
                         error = chain(&error),
                         "a claim failed"
                     );
                     let again_ms = self.core.clock.now_ms() + FAILED_PAUSE_MS;
-                    self.shards.failed(shard, again_ms);
+                    self.shards.failed(claim.shard, again_ms);
+                    if error.may_have_run() {
+                        lost.push(claim);
+                    }
                 }
             }
+        }
+        if !lost.is_empty() {
+            let until = Instant::now() + self.core.config.timer.lease();
+            self.late
+                .spawn(give_back(Arc::clone(&self.core), lost, until));
         }
         let total = leases.iter().map(|lease| lease.entries.len()).sum();
         if !(1..batch_limit).contains(&total) {
@@ -352,7 +363,7 @@ impl Claiming {
     fn ended(&mut self, ended: Result<Option<LateAcks>, JoinError>) {
         match ended {
             Ok(Some(late)) => {
-                self.late_acks.spawn(late.ack(Arc::clone(&self.core)));
+                self.late.spawn(late.ack(Arc::clone(&self.core)));
             }
             // Its leases end by themselves.
             Err(error) if error.is_panic() => {
@@ -416,8 +427,8 @@ impl Claiming {
 }
 
 /// How many entries were asked for.
-fn entries_of(asked: &[(Shard, usize)]) -> usize {
-    asked.iter().map(|(_, limit)| limit).sum()
+fn entries_of(claims: &[Claim]) -> usize {
+    claims.iter().map(|claim| claim.limit).sum()
 }
 
 async fn sleep_until(core: &Core, unix_ms: i64, longest: Duration) {

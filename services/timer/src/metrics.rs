@@ -56,6 +56,8 @@ pub(crate) struct TimerMetrics {
     pub(crate) acks: Counter,
     /// Leases that ended by themselves, and whose entries were taken back.
     pub(crate) ended_leases: Counter,
+    /// Entries of claims whose answers were lost, which were given back.
+    pub(crate) given_back: Counter,
     /// Entries armed.
     pub(crate) armed: Counter,
     handler_failures: Family<KindLabel, Counter>,
@@ -114,6 +116,7 @@ impl TimerMetrics {
             claims: Counter::default(),
             acks: Counter::default(),
             ended_leases: Counter::default(),
+            given_back: Counter::default(),
             armed: Counter::default(),
             handler_failures: Family::default(),
             notification_failures: Counter::default(),
@@ -229,6 +232,11 @@ impl TimerMetrics {
             "ended_leases",
             "Leases that ended without an answer",
             self.ended_leases.clone(),
+        );
+        registry.register(
+            "given_back",
+            "Entries taken by claims whose answers were lost, and given back",
+            self.given_back.clone(),
         );
         registry.register(
             "handler_failures",

@@ -1,5 +1,5 @@
-//! 3: replies of Redis are lost after the scripts ran: a proxy throws them away. What was claimed for nobody comes again
-//! when its lease ends.
+//! 3: replies of Redis are lost after the scripts ran: a proxy throws them away. What was claimed for nobody is
+//! given back.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) async fn run(size: Size) -> FaultReport {
     let mut judged = run.finish(size.fault, size.slack, ended).await;
     judged.report.saw("dropped", to_float(dropped));
     judged
-        .must_have_seen("ended_leases", "plazo_timer_ended_leases_total", "")
+        .must_have_seen("given_back", "plazo_timer_given_back_total", "")
         .await;
     judged.conclude().await
 }

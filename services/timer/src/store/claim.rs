@@ -86,6 +86,15 @@ pub(crate) struct Claimed {
     pub(crate) quarantined: i64,
 }
 
+/// What came of giving a claim back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GivenBack {
+    /// Members that are due again.
+    pub(crate) count: i64,
+    /// The first entry of the shard, in Unix milliseconds.
+    pub(crate) next_due_ms: Option<i64>,
+}
+
 /// What follows for the members of a lease. Members in none of the lists are done with.
 #[derive(Debug, Clone)]
 pub(crate) struct Ack {
@@ -129,11 +138,11 @@ pub(crate) struct Acked {
 }
 
 impl Store {
-    /// Makes the claims, and answers each by itself. A claim that timed out may have been made: its
-    /// lease ends by itself, and its members come again.
+    /// Makes the claims, and answers each by itself. A claim that timed out may have been made: it is to be given back, or
+    /// its lease ends by itself, and its members come again.
     pub(crate) async fn claim(
         &self,
-        claims: Vec<Claim>,
+        claims: &[Claim],
         rules: ClaimRules,
     ) -> Vec<Result<Claimed, StoreError>> {
         let commands: Vec<_> = claims
@@ -142,12 +151,35 @@ impl Store {
             .collect();
         let answers = self.connection().run(&commands).await;
         claims
-            .into_iter()
+            .iter()
             .zip(answers)
             .map(|(claim, answer)| {
                 let ahead_us = self.clocks.ahead_us(claim.shard);
-                read_claimed(&claim, answer?, ahead_us)
+                read_claimed(claim, answer?, ahead_us)
             })
+            .collect()
+    }
+
+    /// Gives back what the claims took, for whoever never heard of it, and answers each by itself. Claims that took nothing,
+    /// or were given back before, are none the worse for it.
+    pub(crate) async fn give_back(&self, claims: &[&Claim]) -> Vec<Result<GivenBack, StoreError>> {
+        let commands: Vec<_> = claims
+            .iter()
+            .map(|claim| {
+                let keys = self.keys().of(claim.shard);
+                let mut command = Command::script(
+                    keys.route,
+                    &self.scripts.give_back,
+                    &[&keys.due, &keys.leases, &keys.leased],
+                );
+                command.arg(&claim.id);
+                command
+            })
+            .collect();
+        let answers = self.connection().run(&commands).await;
+        let answers = claims.iter().zip(answers);
+        answers
+            .map(|(claim, answer)| read_given_back(answer?, self.clocks.ahead_us(claim.shard)))
             .collect()
     }
 
@@ -311,6 +343,18 @@ fn read_claimed(claim: &Claim, answer: Value, ahead_us: i64) -> Result<Claimed, 
         ended_leases: integer_in(&ended)?,
         quarantined: integer_in(&quarantined)?,
     })
+}
+
+fn read_given_back(answer: Value, ahead_us: i64) -> Result<GivenBack, StoreError> {
+    match list_in(answer)?.as_slice() {
+        [count, next_due] => Ok(GivenBack {
+            count: integer_in(count)?,
+            next_due_ms: score_in(next_due)?.map(|due_ms| due_ms - ahead_us / 1_000),
+        }),
+        _ => Err(StoreError::Answer(
+            "the answer about a claim that was given back, of the wrong length",
+        )),
+    }
 }
 
 fn read_acked(shard: Shard, answer: Value, ahead_us: i64) -> Result<Acked, StoreError> {

@@ -23,6 +23,11 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the command may have run all the same.
+    pub(crate) fn may_have_run(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Answer(_))
+    }
+
     /// The kind, as a label of metrics.
     pub(crate) fn kind(&self) -> &'static str {
         match self {

@@ -172,6 +172,24 @@ impl Model {
         }
     }
 
+    /// Gives back what a claim took. Returns the members.
+    pub(super) fn give_back(&mut self, claim_id: &str) -> Vec<Member> {
+        let is_its_own = |name: &str| {
+            let rest = name.strip_prefix(claim_id);
+            rest.is_some_and(|rest| rest.starts_with(':'))
+        };
+        self.state.leases.retain(|name, _| !is_its_own(name));
+        let mut returned = Vec::new();
+        let names: Vec<_> = self.state.leased.keys().cloned().collect();
+        for name in names.into_iter().filter(|name| is_its_own(name)) {
+            for entry in self.state.leased.remove(&name).unwrap_or_default() {
+                returned.push(entry.member);
+                self.state.due.entry(entry.member).or_insert(entry.due_ms);
+            }
+        }
+        returned
+    }
+
     /// The member counts a failed attempt. Returns how many went into quarantine.
     fn end_lease_of(&mut self, entry: Entry, now_ms: i64, rules: ClaimRules) -> i64 {
         let member = entry.member;

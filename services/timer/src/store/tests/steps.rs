@@ -58,6 +58,8 @@ pub(super) enum Step {
         limit: u8,
         fate: ClaimFate,
     },
+    /// What a claim took whose answer was lost is given back.
+    GiveBack { claim: u8 },
     /// A claimed batch is handled; what fires is due again after so many ticks, or never if none.
     Handle {
         batch: u8,
@@ -122,6 +124,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (small(), delivery()).prop_map(|(group, delivery)| Step::Relay { group, delivery }),
         6 => (small(), small(), fate())
             .prop_map(|(shard, limit, fate)| Step::Claim { shard, limit, fate }),
+        2 => small().prop_map(|claim| Step::GiveBack { claim }),
         6 => (small(), handling(), 0_i64..4, delivery()).prop_map(
             |(batch, handling, ticks, delivery)| Step::Handle { batch, handling, ticks, delivery }
         ),

@@ -80,6 +80,8 @@ pub(super) struct World<'a> {
     rules: ClaimRules,
     rows: Vec<Row>,
     network: Vec<Message>,
+    /// Claims whose answers were lost.
+    lost: Vec<Claim>,
     /// Claimed batches that nobody has handled yet.
     batches: Vec<(usize, Claimed)>,
     models: Vec<Model>,
@@ -121,6 +123,7 @@ impl<'a> World<'a> {
             },
             rows: rows.collect(),
             network: Vec::new(),
+            lost: Vec::new(),
             batches: Vec::new(),
             models: vec![Model::default(); states.len()],
             copy: None,
@@ -211,6 +214,7 @@ impl<'a> World<'a> {
                 let limit = limits[usize::from(limit) % limits.len()];
                 self.claim(usize::from(shard), limit, fate, allowed).await;
             }
+            Step::GiveBack { claim } => self.give_back(claim, allowed).await,
             Step::Handle {
                 batch,
                 handling,
@@ -411,7 +415,10 @@ impl<'a> World<'a> {
         };
         let times = if fate == ClaimFate::Doubled { 2 } else { 1 };
         let claims = vec![claim.clone(); times];
-        let answers = self.store.claim(claims, self.rules).await;
+        if fate == ClaimFate::Lost {
+            self.lost.push(claim.clone());
+        }
+        let answers = self.store.claim(&claims, self.rules).await;
         for (number, answer) in answers.into_iter().enumerate() {
             let claimed = answer.expect("claiming works");
             let model = &mut self.models[place];
@@ -428,6 +435,24 @@ impl<'a> World<'a> {
                 self.batches.push((place, claimed));
             }
         }
+    }
+
+    /// It may be given back before and after its lease has ended, and more than once.
+    async fn give_back(&mut self, claim: u8, allowed: &mut Allowed) {
+        if self.lost.is_empty() {
+            return;
+        }
+        let claim = &self.lost[usize::from(claim) % self.lost.len()];
+        let answer = self.store.give_back(&[claim]).await.remove(0);
+        let given_back = answer.expect("it is given back");
+        let model = &mut self.models[claim.shard.index()];
+        let returned = model.give_back(&claim.id);
+        assert_eq!(usize::try_from(given_back.count), Ok(returned.len()));
+        assert_eq!(
+            given_back.next_due_ms,
+            model.state.due.values().min().copied()
+        );
+        allowed.extend(&returned);
     }
 
     async fn handle(
