@@ -13,7 +13,6 @@ mod nodes;
 mod peers;
 mod raw;
 mod recorder;
-mod resp;
 mod rounds;
 mod standing;
 mod takeover;

@@ -116,6 +116,11 @@ async fn fault_09() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fault_10() {
+    is_survived(10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fault_13() {
     is_survived(13).await;
 }
@@ -123,6 +128,16 @@ async fn fault_13() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_14() {
     is_survived(14).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_15() {
+    is_survived(15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_16() {
+    is_survived(16).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,17 +3,21 @@
 
 mod bed;
 mod clocks;
+mod dead_master;
 mod dies_after_claim;
 mod dies_before_ack;
 mod evicting;
 mod frozen_redis;
 mod frozen_replica;
 mod killed_redis;
+mod lossy_failover;
 mod lost_replies;
+mod masters;
 mod old_redis;
 mod one_tenant;
 mod out_of_memory;
 mod poison;
+mod resharded;
 mod rolling;
 mod scripts;
 mod slow_handler;
@@ -28,7 +32,7 @@ use crate::Fault;
 pub(crate) use soak::soak;
 
 /// All of them, by their numbers.
-pub(crate) const FAULTS: [Fault; 17] = [
+pub(crate) const FAULTS: [Fault; 20] = [
     Fault {
         number: 1,
         name: "timer dies after the claim, before dispatch",
@@ -75,6 +79,11 @@ pub(crate) const FAULTS: [Fault; 17] = [
         run: |size| old_redis::run(size).boxed_local(),
     },
     Fault {
+        number: 10,
+        name: "failover that loses writes, old primary still answering",
+        run: |size| lossy_failover::run(size).boxed_local(),
+    },
+    Fault {
         number: 11,
         name: "Redis frozen",
         run: |size| frozen_redis::run(size).boxed_local(),
@@ -93,6 +102,16 @@ pub(crate) const FAULTS: [Fault; 17] = [
         number: 14,
         name: "script cache flushed, script BUSY",
         run: |size| scripts::run(size).boxed_local(),
+    },
+    Fault {
+        number: 15,
+        name: "Redis Cluster resharded under load",
+        run: |size| resharded::run(size).boxed_local(),
+    },
+    Fault {
+        number: 16,
+        name: "one Redis master of three gone",
+        run: |size| dead_master::run(size).boxed_local(),
     },
     Fault {
         number: 21,

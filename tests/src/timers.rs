@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use plazo_local::{RedisOptions, RedisServer};
+use plazo_local::{RedisCluster, RedisSentinels, RedisServer};
 use plazo_proto::timer::v1 as proto;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -26,6 +26,7 @@ use crate::owner::{Owner, Relay, TimerClient, serve, timer_client};
 use crate::ports::PortBlock;
 use crate::process::{Service, ServiceProcess};
 use crate::proxy::Proxy;
+use crate::redis_shape::{Redis, RedisShape};
 use crate::resp::RedisConnection;
 
 const START_BOUND: Duration = Duration::from_mins(1);
@@ -38,9 +39,11 @@ const LOG_TAIL_LINES: usize = 15;
 pub struct TimerSetup {
     /// How many timers there are, at most four.
     pub replicas: usize,
+    /// What Redis is made of.
+    pub redis: RedisShape,
     /// Whether Redis keeps an append-only file.
     pub append_only: bool,
-    /// Whether there are proxies before Redis and before the owner.
+    /// Whether there are proxies before Redis, which is one server then, and before the owner.
     pub has_proxies: bool,
     /// More configuration of the timers, as in `("TIMER__BATCH_LIMIT", "64")`.
     pub settings: Vec<(&'static str, String)>,
@@ -52,6 +55,7 @@ impl Default for TimerSetup {
     fn default() -> Self {
         Self {
             replicas: 2,
+            redis: RedisShape::One,
             append_only: false,
             has_proxies: false,
             settings: Vec::new(),
@@ -76,7 +80,7 @@ pub struct Timers {
     processes: Vec<Option<ServiceProcess>>,
     /// The owner of the tickets.
     pub owner: Owner,
-    redis: RedisServer,
+    redis: Redis,
     redis_proxy: Option<Proxy>,
     handler_proxy: Option<Proxy>,
     handler: SocketAddr,
@@ -95,11 +99,7 @@ impl Timers {
 
     /// The same, with an owner whose clock is so many milliseconds ahead.
     pub async fn start_skewed(setup: TimerSetup, skew_ms: i64) -> Self {
-        let mut options = RedisOptions::temporary()
-            .append_only(setup.append_only)
-            .tcp(setup.has_proxies);
-        options.start_timeout = Duration::from_mins(2);
-        let redis = RedisServer::start(options).await.expect("Redis starts");
+        let redis = Redis::start(setup.redis, setup.append_only, setup.has_proxies).await;
         let owner = Owner::default();
         owner.set_skew(skew_ms);
         let mut tasks = JoinSet::new();
@@ -107,6 +107,9 @@ impl Timers {
         let mut redis_proxy = None;
         let mut handler_proxy = None;
         if setup.has_proxies {
+            let Redis::One(redis) = &redis else {
+                panic!("there is no proxy before several servers");
+            };
             let port = redis.tcp_port().expect("it has a port");
             redis_proxy = Some(Proxy::start((Ipv4Addr::LOCALHOST, port).into()).await);
             let proxy = Proxy::start(handler).await;
@@ -250,14 +253,36 @@ impl Timers {
         timer_client(channel(&self.ports, replica))
     }
 
-    /// The Redis server.
+    /// The Redis server, when it is one.
     pub fn redis(&mut self) -> &mut RedisServer {
-        &mut self.redis
+        match &mut self.redis {
+            Redis::One(server) => server,
+            _ => panic!("the setup asks for several servers"),
+        }
     }
 
-    /// A connection to Redis, past the proxy.
-    pub async fn redis_connection(&self) -> RedisConnection {
-        RedisConnection::open(&self.redis.socket_path()).await
+    /// A connection to the Redis server, when it is one, past the proxy.
+    pub fn redis_connection(&self) -> RedisConnection {
+        match &self.redis {
+            Redis::One(server) => RedisConnection::open(&server.socket_path()),
+            _ => panic!("the setup asks for several servers"),
+        }
+    }
+
+    /// The Redis Cluster.
+    pub fn redis_cluster(&mut self) -> &mut RedisCluster {
+        match &mut self.redis {
+            Redis::Cluster(cluster) => cluster,
+            _ => panic!("the setup asks for no cluster"),
+        }
+    }
+
+    /// Redis with its sentinels.
+    pub fn redis_sentinels(&self) -> &RedisSentinels {
+        match &self.redis {
+            Redis::Sentinels(sentinels) => sentinels,
+            _ => panic!("the setup asks for no sentinels"),
+        }
     }
 
     /// The proxy before Redis.
@@ -292,7 +317,7 @@ impl Timers {
         let handler = format!("http://{}", self.handler);
         let redis = match &self.redis_proxy {
             Some(proxy) => format!("redis://{}/0", proxy.address()),
-            None => self.redis.url(),
+            None => self.redis.url(replica),
         };
         let mut keys: Vec<_> = [
             ("TELEMETRY__LOG_FILTER", "info,plazo_request=warn"),

@@ -356,6 +356,17 @@ impl RedisSentinels {
         )
     }
 
+    /// The same for whoever reaches no more than one of the sentinels.
+    pub fn url_through(&self, sentinel: usize) -> String {
+        let address = addresses(std::slice::from_ref(&self.sentinels[sentinel]));
+        format!("redis+sentinel://{address}/{MASTER_NAME}")
+    }
+
+    /// The sentinels, to freeze one.
+    pub fn sentinels(&self) -> &[RedisServer] {
+        &self.sentinels
+    }
+
     /// The master of the start, then the replicas.
     pub fn nodes(&self) -> &[RedisServer] {
         &self.nodes

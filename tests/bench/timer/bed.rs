@@ -12,6 +12,7 @@ use plazo_proto::timer::v1::{
 };
 use plazo_tests::desk::{SignedChannel, sign_as_timer};
 use plazo_tests::process::Service;
+use plazo_tests::resp::Resp;
 use plazo_tests::solo::Solo;
 
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +23,6 @@ use crate::measure::{Caller, Done, until_done};
 use crate::timer::HANDLER_ARGUMENT;
 use crate::timer::handler::{now_us, tenant_of, timestamp_us};
 use crate::timer::recorder::{Recorder, Seen};
-use crate::timer::resp::Resp;
 
 /// Tickets in a call of the timer, and calls at the same time.
 pub(super) const BATCH: usize = 256;

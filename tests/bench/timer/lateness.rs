@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use plazo_tests::resp::{Resp, put_command};
+
 use crate::timer::bed::{BOUND, Bed, Ticket, now_ms, sleep_until_ms};
 use crate::timer::effort::Effort;
 use crate::timer::peers::{Peer, Peers};
 use crate::timer::raw;
 use crate::timer::recorder::Lateness;
-use crate::timer::resp::{Resp, put_command};
 use crate::timer::rounds::Rounds;
 use crate::timer::{NAMESPACE, Side};
 

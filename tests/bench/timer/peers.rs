@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use plazo_local::{RedisOptions, RedisServer};
+use plazo_tests::resp::Resp;
 use tokio::process::Command;
 
 use crate::Options;
@@ -12,7 +13,6 @@ use crate::machine::cpu_seconds_of;
 use crate::ticketing::bed::Bed as DatabaseBed;
 use crate::timer::bed::{lead_ms, now_ms};
 use crate::timer::recorder::{Recorder, Seen};
-use crate::timer::resp::Resp;
 
 /// How long installing may take.
 const INSTALL_BOUND: Duration = Duration::from_mins(2);

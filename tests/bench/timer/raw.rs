@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::time::Instant;
 
+use plazo_tests::resp::{Reply, Resp, put_command};
+
 use crate::timer::bed::{BATCH, IN_FLIGHT, Ticket};
-use crate::timer::resp::{Reply, Resp, put_command};
 
 /// The timer's own scripts.
 const CLAIM: &str = include_str!("../../../services/timer/src/lua/claim.lua");

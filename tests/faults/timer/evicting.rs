@@ -14,7 +14,7 @@ pub(crate) async fn run(size: Size) -> FaultReport {
     let mut run = Run::start(Load::of(size), TimerSetup::default()).await;
     run.until(0.2).await;
     run.timers.terminate(1).await;
-    let mut redis = run.timers.redis_connection().await;
+    let mut redis = run.timers.redis_connection();
     let set = ["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"];
     redis.run(&set).await.expect("the policy is set");
     run.timers.spawn(1, &[]);

@@ -23,12 +23,12 @@ pub(crate) async fn run(size: Size) -> FaultReport {
     };
     let mut run = Run::start(load, setup).await;
     run.until(0.2).await;
-    let before = run.timers.redis_connection().await.info("run_id").await;
+    let before = run.timers.redis_connection().info("run_id").await;
     run.timers.redis().kill().await.expect("it is killed");
     // The fault ends with the kill: the recovery includes the loading.
     let ended = run.fault_is_over();
     run.timers.redis().restart().await.expect("it starts again");
-    let after = run.timers.redis_connection().await.info("run_id").await;
+    let after = run.timers.redis_connection().info("run_id").await;
     let outage = Duration::from_secs(15);
     let mut judged = run.finish(outage, size.slack, ended).await;
     judged

@@ -9,14 +9,14 @@ use crate::bed::Size;
 pub(crate) async fn run(size: Size) -> FaultReport {
     let mut run = Run::start(Load::of(size).lasting(size.fault), TimerSetup::default()).await;
     run.until(0.2).await;
-    let mut redis = run.timers.redis_connection().await;
+    let mut redis = run.timers.redis_connection();
     redis.run(&["SAVE"]).await.expect("a dump is written");
     let before = redis.info("run_id").await;
     run.until(0.6).await;
     run.timers.redis().kill().await.expect("it is killed");
     run.timers.redis().restart().await.expect("it starts again");
     let ended = run.fault_is_over();
-    let mut redis = run.timers.redis_connection().await;
+    let mut redis = run.timers.redis_connection();
     let after = redis.info("run_id").await;
     let mut judged = run.finish(size.fault, size.slack, ended).await;
     judged

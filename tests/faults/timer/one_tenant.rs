@@ -1,13 +1,13 @@
 //! 26: a million tickets of one tenant fall due in one second. Tenants in other lanes don't notice.
 
 use plazo_tests::report::FaultReport;
+use plazo_tests::shards::lane_of;
 use plazo_tests::timers::TimerSetup;
 use std::time::Duration;
 
 use super::bed::{Load, Run, once, wait_until_armed};
 use crate::bed::{Size, rounded, to_float};
 
-const LANES: u64 = 4;
 const TENANT: i64 = 1_001;
 const MANY: usize = 1_000_000;
 /// The goal for the lateness of others, at the 99th percentile, in milliseconds.
@@ -57,14 +57,4 @@ pub(crate) async fn run(size: Size) -> FaultReport {
         format!("tenants in other lanes were {p99_ms} ms late at the 99th percentile")
     });
     judged.conclude().await
-}
-
-/// The lane of a tenant, as the timer has it: the output function of splitmix64.
-fn lane_of(tenant_id: i64) -> u64 {
-    let mut z = tenant_id
-        .cast_unsigned()
-        .wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (z ^ (z >> 31)) % LANES
 }

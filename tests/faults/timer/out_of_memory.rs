@@ -34,7 +34,7 @@ pub(crate) async fn run(size: Size) -> FaultReport {
 
 /// Lets Redis have no memory for so long; returns how many rows waited to be armed then.
 pub(super) async fn inject(run: &Run, length: Duration) -> usize {
-    let mut redis = run.timers.redis_connection().await;
+    let mut redis = run.timers.redis_connection();
     let mut limit = async |bytes| {
         let set = ["CONFIG", "SET", "maxmemory", bytes];
         redis.run(&set).await.expect("the limit is set");

@@ -42,7 +42,7 @@ pub(crate) async fn run(size: Size) -> FaultReport {
 
 /// Flushes scripts, and now and then keeps Redis busy, for so long. Returns how often.
 pub(super) async fn inject(run: &Run, length: Duration) -> (usize, usize) {
-    let mut redis = run.timers.redis_connection().await;
+    let mut redis = run.timers.redis_connection();
     let set = ["CONFIG", "SET", "busy-reply-threshold", BUSY_AFTER_MS];
     redis.run(&set).await.expect("the threshold is set");
     let until = Instant::now() + length;

@@ -30,6 +30,6 @@ pub(crate) async fn run(size: Size) -> FaultReport {
 
 /// Wipes Redis.
 pub(super) async fn inject(run: &Run) {
-    let mut redis = run.timers.redis_connection().await;
+    let mut redis = run.timers.redis_connection();
     redis.run(&["FLUSHALL"]).await.expect("it is wiped");
 }
