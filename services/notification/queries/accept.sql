@@ -2,16 +2,18 @@
 -- see known_messages.sql. The rows come sorted by tenant and key, so that two batches with the same keys
 -- wait for each other in one order.
 --
--- A message that came by a call (no requested_seq) is held for $14 seconds if it is a warning: the feed may still
+-- A message that came by a call (no requested_seq) is held for $15 seconds if it is a warning: the feed may still
 -- have an answer of the customer to show. One from the feed is due at once.
 WITH input AS (
     SELECT *
     FROM unnest(
         $1::bigint[], $2::text[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::smallint[],
-        $8::text[], $9::bigint[], $10::text[], $11::text[], $12::timestamptz[], $13::bigint[]
+        $8::text[], $9::bigint[], $10::text[], $11::text[], $12::timestamptz[], $13::bigint[],
+        $14::timestamptz[]
     ) AS u (
         tenant_id, idempotency_key, kind, bot_id, ticket_id, contact_id, channel,
-        recipient_address, channel_account_id, body_text, image_url, last_customer_message_at, requested_seq
+        recipient_address, channel_account_id, body_text, image_url, last_customer_message_at, requested_seq,
+        valid_until
     )
 ), now AS (
     SELECT clock_timestamp() AS at
@@ -19,15 +21,15 @@ WITH input AS (
     INSERT INTO active_messages (
         tenant_id, idempotency_key, kind, bot_id, ticket_id, contact_id, channel,
         recipient_address, channel_account_id, body_text, image_url, last_customer_message_at, requested_seq,
-        accepted_at, state_at, next_attempt_at
+        valid_until, accepted_at, queued_at, state_at, next_attempt_at
     )
     SELECT
         i.tenant_id, i.idempotency_key, i.kind, i.bot_id, i.ticket_id, i.contact_id, i.channel,
         i.recipient_address, i.channel_account_id, i.body_text, i.image_url, i.last_customer_message_at,
-        i.requested_seq,
-        now.at, now.at,
+        i.requested_seq, i.valid_until,
+        now.at, now.at, now.at,
         CASE
-            WHEN i.kind = 1 AND i.requested_seq IS NULL THEN now.at + make_interval(secs => $14)
+            WHEN i.kind = 1 AND i.requested_seq IS NULL THEN now.at + make_interval(secs => $15)
             ELSE now.at
         END
     FROM input AS i, now

@@ -8,6 +8,10 @@
 -- `lanes` hops through the index from account to account: it costs one look for each account with waiting
 -- messages, however many messages wait. Account 0 (channels that need none) is a lane too, of any size.
 --
+-- The channels 1 and 2 (the log and webhooks) are sent again when a lease ends; of others nobody knows whether they
+-- were sent: see park_uncertain.sql. Accounts that were stopped have no turn. What must not be sent any more is left to
+-- expire.sql.
+--
 -- Messages that were called off under a lease that has ended are skipped here: see settle_called_off.sql.
 WITH RECURSIVE lanes AS (
     (
@@ -34,9 +38,15 @@ WITH RECURSIVE lanes AS (
         WHERE m.channel_account_id = lanes.channel_account_id
             AND m.next_attempt_at <= statement_timestamp()
             AND m.cancel_reason IS NULL
+            AND (m.leased_until IS NULL OR m.channel <= 2)
+            AND (m.valid_until IS NULL OR m.valid_until > statement_timestamp())
         ORDER BY m.next_attempt_at
         LIMIT CASE
             WHEN lanes.channel_account_id = 0 THEN $1::bigint
+            WHEN EXISTS (
+                SELECT FROM channel_accounts AS stopped
+                WHERE stopped.channel_account_id = lanes.channel_account_id AND stopped.stopped_at IS NOT NULL
+            ) THEN 0
             ELSE coalesce(
                 (
                     SELECT busy.room FROM unnest($3::bigint[], $4::bigint[]) AS busy (channel_account_id, room)
@@ -64,10 +74,11 @@ SELECT
     c.ticket_id AS "ticket_id!", c.contact_id AS "contact_id!", c.channel AS "channel!",
     c.recipient_address AS "recipient_address!", c.channel_account_id AS "channel_account_id!",
     c.body_text AS "body_text!", c.image_url AS "image_url!", c.last_customer_message_at,
-    c.accepted_at AS "accepted_at!", c.attempts AS "attempts!", c.round_attempts AS "round_attempts!",
+    c.accepted_at AS "accepted_at!", c.queued_at AS "queued_at!", c.valid_until, c.attempts AS "attempts!", c.round_attempts AS "round_attempts!",
     clock_timestamp() AS "now!",
-    a.channel AS "account_channel?", a.enabled AS "account_enabled?", a.webhook_url AS "webhook_url?",
-    a.signing_secret AS "signing_secret?"
+    a.channel AS "account_channel?", a.enabled AS "account_enabled?", a.stopped_at IS NOT NULL AS "account_stopped?",
+    a.settings AS "account_settings?",
+    a.credential_name AS "credential_name?", a.signing_secret AS "signing_secret?"
 FROM claimed AS c
 LEFT JOIN channel_accounts AS a
     ON a.tenant_id = c.tenant_id AND a.channel_account_id = c.channel_account_id

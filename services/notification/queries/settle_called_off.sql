@@ -1,8 +1,10 @@
--- Ends messages that were called off while a sender had them, and whose sender has gone without a word.
+-- Ends messages that were called off while a sender had them, and whose sender has gone without a word. Only of the
+-- channels 1 and 2 (the log and webhooks): of others nobody knows whether they were sent, see park_uncertain.sql.
 WITH ended AS (
     SELECT tenant_id, message_id
     FROM active_messages
     WHERE next_attempt_at <= statement_timestamp() AND next_attempt_at IS NOT NULL AND cancel_reason IS NOT NULL
+        AND channel <= 2
     ORDER BY message_id
     LIMIT 500
     FOR UPDATE SKIP LOCKED

@@ -17,13 +17,15 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::accepting::{Accepting, Wakers};
+use crate::account::AccountRules;
 use crate::config::Config;
+use crate::credentials::Credentials;
 use crate::feed::FeedConsumer;
 use crate::grpc::{ChannelAccounts, Notifications, PERMISSIONS};
 use crate::housekeeping;
 use crate::metrics::NotificationMetrics;
 use crate::reporting::Reporter;
-use crate::sending::{Sender, WebhookClientError, WebhookSender};
+use crate::sending::{Sender, WebhookClientError, WebhookSender, WhatsAppSender};
 use crate::store::schema;
 
 /// The notification service, built and bound, and not yet running.
@@ -35,6 +37,7 @@ pub struct App {
     pool: PgPool,
     ticketing: ServiceChannel,
     webhook: WebhookSender,
+    whatsapp: WhatsAppSender,
 }
 
 /// Why the service can't start, or ended.
@@ -69,6 +72,8 @@ impl App {
         let address = listeners.grpc_address().map_err(AppError::Listener)?;
         let ticketing = connect_lazy(&config.ticketing, Actor::service("notification"))?;
         let webhook = WebhookSender::new(&config.webhook)?;
+        let credentials = Credentials::new(&config.credentials, std::env::vars());
+        let whatsapp = WhatsAppSender::new(&config.whatsapp, credentials)?;
         let pool = schema::open(&config.database).await?;
         Ok(Self {
             config,
@@ -77,6 +82,7 @@ impl App {
             pool,
             ticketing,
             webhook,
+            whatsapp,
         })
     }
 
@@ -94,6 +100,7 @@ impl App {
             pool,
             ticketing,
             webhook,
+            whatsapp,
         } = self;
         let mut metrics = Metrics::new("notification");
         let ours = NotificationMetrics::register(&mut metrics);
@@ -108,10 +115,20 @@ impl App {
         };
         let accounts = ChannelAccounts {
             pool: pool.clone(),
-            policy: webhook.policy(),
+            rules: AccountRules {
+                addresses: webhook.policy(),
+                allow_smtp_without_tls: config.email.allow_without_tls,
+            },
             wakers: wakers.clone(),
         };
-        let sender = Sender::new(pool.clone(), &config, webhook, wakers.clone(), ours.clone());
+        let sender = Sender::new(
+            pool.clone(),
+            &config,
+            webhook,
+            whatsapp,
+            wakers.clone(),
+            ours.clone(),
+        );
         start_tasks(
             &supervisor,
             &config,

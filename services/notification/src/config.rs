@@ -1,6 +1,7 @@
 //! The configuration; see `config.default.toml` for what each key means.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use plazo_service::{ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig};
@@ -22,8 +23,16 @@ pub struct Config {
     pub feed: FeedConfig,
     /// How messages are sent, and sent again.
     pub sender: SenderConfig,
+    /// Where the secrets of channel accounts are.
+    pub credentials: CredentialsConfig,
+    /// What holds for all channels but webhooks and the log.
+    pub providers: ProvidersConfig,
     /// The signed webhook channel.
     pub webhook: WebhookConfig,
+    /// The WhatsApp channel.
+    pub whatsapp: WhatsAppConfig,
+    /// The e-mail channel.
+    pub email: EmailConfig,
     /// How ticketing is told what became of messages.
     pub reporter: ReporterConfig,
     /// What is removed when it is old.
@@ -106,6 +115,62 @@ pub struct WebhookConfig {
     pub allow_http: bool,
 }
 
+/// The section `[credentials]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialsConfig {
+    /// The folder of the credentials' files; none for the environment alone.
+    pub folder: Option<PathBuf>,
+    /// How long a file that was read is used without another look, in milliseconds.
+    pub recheck_ms: u64,
+}
+
+/// The section `[providers]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProvidersConfig {
+    /// Waits before the second and each further attempt, in milliseconds; the last one repeats.
+    pub retry_delays_ms: Vec<u64>,
+    /// The random part by which a wait is made longer, at most; 0 to 1.
+    pub retry_jitter: f64,
+    /// A message that was not sent so long after it was accepted or resent has failed, in seconds.
+    pub give_up_after_s: u64,
+    /// Failures in a row of one account after which its other messages wait.
+    pub breaker_failures: u32,
+    /// The first such wait, in milliseconds; doubles.
+    pub breaker_first_ms: u64,
+    /// The longest such wait, in milliseconds.
+    pub breaker_max_ms: u64,
+}
+
+/// The section `[whatsapp]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhatsAppConfig {
+    /// Where the Cloud API is, without a path's end.
+    pub base_url: String,
+    /// Its version, as it stands in paths.
+    pub api_version: String,
+    /// Until a connection stands, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Until the answer is there, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// No more of an answer is read, in bytes.
+    pub max_response_bytes: usize,
+    /// Messages of one number in a second.
+    pub messages_per_second: u32,
+    /// The least time between two messages of one number to one recipient, in milliseconds.
+    pub recipient_interval_ms: u64,
+}
+
+/// The section `[email]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmailConfig {
+    /// Whether accounts may name mail servers without TLS.
+    pub allow_without_tls: bool,
+}
+
 /// The section `[reporter]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +203,10 @@ pub struct PurgeConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultConfig {
+    /// Messages are claimed, and nothing is sent yet.
+    pub abort_after_claim: u64,
+    /// The outcomes of messages are written.
+    pub abort_after_settle: u64,
     /// Messages are sent, and their outcomes are about to be written.
     pub abort_after_send: u64,
     /// A batch is about to be committed.
@@ -188,6 +257,34 @@ impl ServiceConfig for Config {
                 "webhook.request_timeout_ms",
                 self.webhook.request_timeout_ms == 0,
             ),
+            (
+                "providers.retry_delays_ms",
+                self.providers.retry_delays_ms.is_empty(),
+            ),
+            (
+                "providers.give_up_after_s",
+                self.providers.give_up_after_s == 0,
+            ),
+            (
+                "providers.breaker_failures",
+                self.providers.breaker_failures == 0,
+            ),
+            (
+                "providers.breaker_first_ms",
+                self.providers.breaker_first_ms == 0,
+            ),
+            (
+                "whatsapp.connect_timeout_ms",
+                self.whatsapp.connect_timeout_ms == 0,
+            ),
+            (
+                "whatsapp.request_timeout_ms",
+                self.whatsapp.request_timeout_ms == 0,
+            ),
+            (
+                "whatsapp.messages_per_second",
+                self.whatsapp.messages_per_second == 0,
+            ),
             ("reporter.poll_ms", reporter.poll_ms == 0),
             ("reporter.first_backoff_ms", reporter.first_backoff_ms == 0),
             ("purge.interval_s", self.purge.interval_s == 0),
@@ -202,6 +299,15 @@ impl ServiceConfig for Config {
         )?;
         let is_part = (0.0..=1.0).contains(&sender.retry_jitter);
         refuse_if(!is_part, "sender.retry_jitter", "must be from 0 to 1")?;
+        let is_part = (0.0..=1.0).contains(&self.providers.retry_jitter);
+        refuse_if(!is_part, "providers.retry_jitter", "must be from 0 to 1")?;
+        let is_url = url::Url::parse(&self.whatsapp.base_url)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        refuse_if(
+            !is_url,
+            "whatsapp.base_url",
+            "must be an absolute http or https URL",
+        )?;
         refuse_if(
             sender.retry_delays_ms.len() > 100,
             "sender.retry_delays_ms",
@@ -220,7 +326,11 @@ impl ServiceConfig for Config {
 impl Config {
     /// How long a sender may have a message without an outcome.
     pub(crate) fn lease(&self) -> Duration {
-        Duration::from_millis(self.webhook.request_timeout_ms + self.sender.lease_margin_ms)
+        let longest_ms = self
+            .webhook
+            .request_timeout_ms
+            .max(self.whatsapp.request_timeout_ms);
+        Duration::from_millis(longest_ms + self.sender.lease_margin_ms)
     }
 }
 

@@ -17,6 +17,12 @@ pub(crate) enum Error {
     /// Only failed messages are sent again.
     #[error("message {0} has not failed")]
     NotFailed(i64),
+    /// Only uncertain messages are resolved.
+    #[error("message {0} is not uncertain")]
+    NotUncertain(i64),
+    /// Only waiting messages are called off.
+    #[error("message {0} does not wait")]
+    NotWaiting(i64),
     /// The request id was used with another request.
     #[error("request id used before with another request")]
     RequestIdReused,
@@ -46,6 +52,16 @@ impl From<Error> for Status {
                 "MESSAGE_NOT_FAILED",
                 &format!("message/{message_id}"),
                 "only a message that has failed is sent again",
+            ),
+            Error::NotUncertain(message_id) => status::failed_precondition(
+                "MESSAGE_NOT_UNCERTAIN",
+                &format!("message/{message_id}"),
+                "only an uncertain message is resolved",
+            ),
+            Error::NotWaiting(message_id) => status::failed_precondition(
+                "MESSAGE_NOT_WAITING",
+                &format!("message/{message_id}"),
+                "only a message that waits and is not being sent is called off",
             ),
             Error::RequestIdReused => request_id_reused(),
             Error::Database(error) => plazo_database::to_status(&error),

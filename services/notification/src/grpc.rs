@@ -29,6 +29,10 @@ pub(crate) const PERMISSIONS: MethodPermissions = &[
         &[Permission::MessagesSend],
     ),
     (
+        "/plazo.notification.v1.NotificationService/ResolveActiveMessage",
+        &[Permission::MessagesSend],
+    ),
+    (
         "/plazo.notification.v1.NotificationService/CancelActiveMessage",
         &[Permission::MessagesSend],
     ),

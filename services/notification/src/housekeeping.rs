@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::PurgeConfig;
 use crate::metrics::NotificationMetrics;
-use crate::store::{purge, queue};
+use crate::store::{accounts, purge, queue};
 
 const MEASURE_PERIOD: Duration = Duration::from_secs(5);
 
@@ -19,9 +19,18 @@ pub(crate) async fn measure(
     shutdown: CancellationToken,
 ) {
     loop {
+        match accounts::count_stopped(&pool).await {
+            Ok(stopped) => {
+                metrics.accounts_stopped.set(stopped);
+            }
+            Err(error) => {
+                tracing::warn!(error = status::chain(&error), "accounts can't be counted");
+            }
+        }
         match queue::stats(&pool).await {
             Ok(stats) => {
                 metrics.waiting.set(stats.waiting);
+                metrics.uncertain.set(stats.uncertain);
                 metrics.oldest_due_seconds.set(stats.oldest_due_secs);
                 metrics.reports_waiting.set(stats.reports);
                 metrics.report_lag_seconds.set(stats.oldest_report_secs);

@@ -4,9 +4,11 @@
 //! service; `main.rs` runs it alone, and `plazo up` together with the others.
 
 mod accepting;
+mod account;
 mod app;
 mod backoff;
 pub mod config;
+mod credentials;
 mod error;
 mod fault;
 mod feed;

@@ -28,6 +28,8 @@ pub(crate) struct NewMessage {
     /// Empty for none.
     pub(crate) image_url: Redacted<String>,
     pub(crate) last_customer_message_at: Option<Timestamp>,
+    /// Not sent at or after this instant.
+    pub(crate) valid_until: Option<Timestamp>,
 }
 
 /// Why a message can't be stored: the first field that is wrong.
@@ -54,6 +56,7 @@ impl NewMessage {
         let last_customer_message_at = message
             .last_customer_message_time
             .map(|time| from_proto_time(&time));
+        let valid_until = message.valid_until_time.map(|time| from_proto_time(&time));
 
         require(message.tenant_id > 0, "tenant_id", "must be above zero")?;
         require(
@@ -102,6 +105,11 @@ impl NewMessage {
             "last_customer_message_time",
             "must be an instant from year 1 to 9999",
         )?;
+        require(
+            valid_until != Some(None),
+            "valid_until_time",
+            "must be an instant from year 1 to 9999",
+        )?;
         Ok(Self {
             tenant_id: message.tenant_id,
             idempotency_key: message.idempotency_key,
@@ -115,6 +123,7 @@ impl NewMessage {
             text: Redacted(message.text),
             image_url: Redacted(message.image_url),
             last_customer_message_at: last_customer_message_at.flatten(),
+            valid_until: valid_until.flatten(),
         })
     }
 }
@@ -185,6 +194,7 @@ mod tests {
             text: "Are you still there?\nWe close in 5 minutes.".to_owned(),
             image_url: String::new(),
             last_customer_message_time: None,
+            valid_until_time: None,
         }
     }
 
@@ -264,6 +274,10 @@ mod tests {
         assert_eq!(
             broken(|m| m.last_customer_message_time = time(0, -1)),
             field
+        );
+        assert_eq!(
+            broken(|m| m.valid_until_time = time(i64::MAX, 0)),
+            Some("valid_until_time")
         );
     }
 

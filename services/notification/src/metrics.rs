@@ -17,6 +17,9 @@ pub(crate) struct NotificationMetrics {
     sent: Family<SentLabels, Counter>,
     pub(crate) cancelled: Counter,
     pub(crate) waiting: Gauge,
+    pub(crate) uncertain: Gauge,
+    pub(crate) accounts_stopped: Gauge,
+    pub(crate) accounts_resting: Gauge,
     pub(crate) oldest_due_seconds: Seconds,
     reports: Family<OutcomeLabels, Counter>,
     pub(crate) reports_waiting: Gauge,
@@ -68,6 +71,21 @@ impl NotificationMetrics {
             "queue_messages",
             "Messages that wait to be sent",
             ours.waiting.clone(),
+        );
+        registry.register(
+            "uncertain_messages",
+            "Messages that a provider may or may not have taken, parked until it is known",
+            ours.uncertain.clone(),
+        );
+        registry.register(
+            "accounts_stopped",
+            "Channel accounts that their providers refuse; their messages wait until somebody acts",
+            ours.accounts_stopped.clone(),
+        );
+        registry.register(
+            "accounts_resting",
+            "Channel accounts whose providers are in trouble, so that their messages wait for a while",
+            ours.accounts_resting.clone(),
         );
         registry.register(
             "oldest_due_seconds",

@@ -1,16 +1,21 @@
 //! Sending what waits.
 //!
 //! Three parts run side by side: one claims messages that are due, one makes the attempts, one writes what came
-//! of them, many at a time. A message is sent at least once: when the process dies between an attempt and the
-//! commit of its outcome, the lease ends and the message is sent again under the same id.
+//! of them, many at a time. A webhook is sent at least once: when the process dies between an attempt and the
+//! commit of its outcome, the lease ends and the message is sent again under the same id. To other providers a message
+//! goes out once: when its lease ends without an outcome it is parked as uncertain.
 
 pub(crate) mod address;
 mod channel;
 mod lanes;
+mod pace;
+pub(crate) mod parameters;
 mod retry;
 mod settling;
 pub(crate) mod signing;
+mod tidying;
 mod webhook;
+mod whatsapp;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,10 +34,11 @@ use crate::config::Config;
 use crate::fault::FaultPoint;
 use crate::metrics::NotificationMetrics;
 use crate::store::queue::{self, ClaimLimits, Claimed, Settlement};
-use channel::Channels;
-use lanes::{Lanes, Slot};
+use channel::{Attempted, Channels, Health};
+use lanes::{BreakerRules, Lanes, Slot};
 pub use webhook::WebhookClientError;
 pub(crate) use webhook::WebhookSender;
+pub(crate) use whatsapp::WhatsAppSender;
 
 /// Sends messages.
 #[derive(Debug, Clone)]
@@ -43,9 +49,12 @@ pub(crate) struct Sender {
     channels: Arc<Channels>,
     max_in_flight: u32,
     max_per_account: u32,
+    breaker: BreakerRules,
     lease: Duration,
     poll: Duration,
+    after_claim: Arc<FaultPoint>,
     after_send: Arc<FaultPoint>,
+    after_settle: Arc<FaultPoint>,
 }
 
 /// A claimed message with its place among those in flight.
@@ -60,7 +69,7 @@ struct Job {
 #[derive(Debug)]
 struct Place {
     _permit: OwnedSemaphorePermit,
-    _slot: Slot,
+    slot: Slot,
 }
 
 impl Sender {
@@ -68,20 +77,24 @@ impl Sender {
         pool: PgPool,
         config: &Config,
         webhook: WebhookSender,
+        whatsapp: WhatsAppSender,
         wakers: Wakers,
         metrics: NotificationMetrics,
     ) -> Self {
-        let sender = &config.sender;
+        let (sender, fault) = (&config.sender, &config.fault);
         Self {
             pool,
             wakers,
             metrics,
-            channels: Arc::new(Channels::new(webhook, sender)),
+            channels: Arc::new(Channels::new(webhook, whatsapp, config)),
             max_in_flight: sender.max_in_flight,
             max_per_account: sender.max_in_flight_per_account,
+            breaker: BreakerRules::new(&config.providers),
             lease: config.lease(),
             poll: Duration::from_millis(sender.poll_ms),
-            after_send: Arc::new(FaultPoint::new("after_send", config.fault.abort_after_send)),
+            after_claim: Arc::new(FaultPoint::new("after_claim", fault.abort_after_claim)),
+            after_send: Arc::new(FaultPoint::new("after_send", fault.abort_after_send)),
+            after_settle: Arc::new(FaultPoint::new("after_settle", fault.abort_after_settle)),
         }
     }
 
@@ -92,14 +105,15 @@ impl Sender {
         let (jobs_in, jobs) = mpsc::channel(capacity);
         let (outcomes_in, outcomes) = mpsc::channel(capacity);
         tokio::join!(
-            self.claim_until(shutdown, jobs_in),
+            self.claim_until(shutdown.clone(), jobs_in),
+            self.tidy_until(shutdown),
             self.attempt_all(jobs, outcomes_in),
             self.settle_all(outcomes),
         );
     }
 
     async fn claim_until(&self, shutdown: CancellationToken, jobs: mpsc::Sender<Job>) {
-        let lanes = Lanes::new(self.max_per_account);
+        let lanes = Lanes::new(self.max_per_account, self.breaker);
         let permits = Arc::new(Semaphore::new(self.max_in_flight as usize));
         let mut backoff = Backoff::new(50, 2_000);
         let mut after_account = -1;
@@ -109,17 +123,22 @@ impl Sender {
                 return;
             };
             drop(permit);
+            let resting = i64::try_from(lanes.open_breakers()).unwrap_or(i64::MAX);
+            self.metrics.accounts_resting.set(resting);
             let free = permits.available_permits().max(1);
             let limits = ClaimLimits {
                 total: u32::try_from(free).unwrap_or(self.max_in_flight),
                 per_account: self.max_per_account,
-                room: lanes.room(),
+                room: lanes.room(Instant::now()),
                 after_account,
                 lease: self.lease,
             };
             let wait = match queue::claim(&self.pool, &limits).await {
                 Ok(claimed) => {
                     backoff.reset();
+                    if !claimed.is_empty() {
+                        self.after_claim.pass();
+                    }
                     let is_full = claimed.len() >= free;
                     let started_over = after_account == -1;
                     // The next claim goes on behind the last account, so that those with high ids get
@@ -137,7 +156,7 @@ impl Sender {
                         let slot = lanes.take(claimed.channel_account_id);
                         let place = Place {
                             _permit: permit,
-                            _slot: slot,
+                            slot,
                         };
                         if jobs
                             .send(Job {
@@ -154,7 +173,6 @@ impl Sender {
                     if is_full || !started_over {
                         continue;
                     }
-                    self.settle_called_off().await;
                     self.poll
                 }
                 Err(error) => {
@@ -166,22 +184,6 @@ impl Sender {
                 () = shutdown.cancelled() => return,
                 () = self.wakers.sender.notified() => {}
                 () = tokio::time::sleep(wait) => {}
-            }
-        }
-    }
-
-    async fn settle_called_off(&self) {
-        match queue::settle_called_off(&self.pool).await {
-            Ok(0) => {}
-            Ok(cancelled) => {
-                self.metrics.cancelled.inc_by(cancelled.unsigned_abs());
-                self.wakers.reporter.notify_one();
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = status::chain(&error),
-                    "messages called off can't be settled"
-                );
             }
         }
     }
@@ -213,10 +215,15 @@ impl Sender {
     }
 
     async fn attempt(&self, job: Job) -> (Settlement, Place) {
-        let settlement = self
+        let Attempted { settlement, health } = self
             .channels
             .attempt(&job.claimed, job.claimed_at, &self.metrics)
             .await;
+        match health {
+            Health::Well => job.place.slot.succeeded(),
+            Health::Ill => job.place.slot.failed(Instant::now()),
+            Health::Unknown => {}
+        }
         (settlement, job.place)
     }
 }

@@ -12,8 +12,11 @@ pub(crate) mod schema;
 /// States as they are stored: the numbers of `ActiveMessageState`.
 pub(crate) mod state {
     pub(crate) const ACCEPTED: i16 = 1;
+    pub(crate) const SENT: i16 = 2;
     pub(crate) const DELIVERED: i16 = 3;
     pub(crate) const FAILED: i16 = 5;
+    pub(crate) const CANCELLED: i16 = 6;
+    pub(crate) const UNCERTAIN: i16 = 7;
 }
 
 /// The number of a protobuf enum as it is stored.

@@ -200,7 +200,9 @@ fn report_warning(
         ActiveMessageState::Delivered | ActiveMessageState::Read | ActiveMessageState::Failed => {
             WarningReport::Settled
         }
-        ActiveMessageState::Unspecified | ActiveMessageState::Cancelled => return false,
+        ActiveMessageState::Unspecified
+        | ActiveMessageState::Cancelled
+        | ActiveMessageState::Uncertain => return false,
     };
     // Notification's clock may run behind: a warning that went out late must not look as if it had been on time.
     let at = report.state_at.max(requested_at);
@@ -221,7 +223,7 @@ fn is_forward(known: &KnownState, report: &Report) -> bool {
 
 fn rank(state: ActiveMessageState) -> u8 {
     match state {
-        ActiveMessageState::Unspecified => 0,
+        ActiveMessageState::Unspecified | ActiveMessageState::Uncertain => 0,
         ActiveMessageState::Accepted => 1,
         ActiveMessageState::Sent | ActiveMessageState::Failed | ActiveMessageState::Cancelled => 2,
         ActiveMessageState::Delivered => 3,

@@ -1,12 +1,11 @@
 //! `ChannelAccountService`.
 
 use plazo_proto::common::v1::Channel;
-use plazo_proto::notification::v1::channel_account::Settings;
 use plazo_proto::notification::v1::channel_account_service_server::ChannelAccountService;
 use plazo_proto::notification::v1::{
     ChannelAccount, CreateChannelAccountRequest, CreateChannelAccountResponse,
     ListChannelAccountsRequest, ListChannelAccountsResponse, SetChannelAccountEnabledRequest,
-    SetChannelAccountEnabledResponse, WebhookSettings,
+    SetChannelAccountEnabledResponse,
 };
 use plazo_service::status::FieldViolations;
 use plazo_service::{
@@ -17,22 +16,21 @@ use tonic::{Request, Response, Status};
 
 use super::tenant_actor;
 use crate::accepting::Wakers;
+use crate::account::{self, AccountRules};
 use crate::error::Error;
-use crate::message::is_line;
-use crate::sending::address::AddressPolicy;
+use crate::message::to_proto_time;
 use crate::sending::signing;
 use crate::store::accounts::{self, Account, NewAccount};
 use crate::store::enum_number;
 use crate::store::requests;
 
-const NAME_CHARS_MAX: usize = 200;
 const DEFAULT_PAGE_SIZE: i32 = 50;
 
 /// Channel accounts of tenants.
 #[derive(Debug, Clone)]
 pub(crate) struct ChannelAccounts {
     pub(crate) pool: PgPool,
-    pub(crate) policy: AddressPolicy,
+    pub(crate) rules: AccountRules,
     pub(crate) wakers: Wakers,
 }
 
@@ -120,35 +118,18 @@ impl ChannelAccountService for ChannelAccounts {
 impl ChannelAccounts {
     /// The account to create; of no use when there are violations.
     async fn check(&self, account: ChannelAccount, violations: &mut FieldViolations) -> NewAccount {
-        violations.check(
-            "account.channel_account_id",
-            account.channel_account_id == 0,
-            "must be absent",
-        );
-        violations.check(
-            "account.name",
-            !account.name.trim().is_empty() && is_line(&account.name, NAME_CHARS_MAX),
-            "must have 1 to 200 characters, none of them a control character",
-        );
-        let channel = Channel::try_from(account.channel).unwrap_or_default();
-        violations.check(
-            "account.channel",
-            channel == Channel::Webhook,
-            "must be WEBHOOK, the only channel whose accounts can be created so far",
-        );
-        let mut webhook_url = String::new();
-        match account.settings {
-            Some(Settings::Webhook(webhook)) => match self.policy.check(&webhook.url).await {
-                Ok(url) => webhook_url = url.into(),
-                Err(error) => violations.add("account.webhook.url", error.to_string()),
-            },
-            None => violations.add("account.webhook", "must be given"),
-        }
+        let settings = self.rules.check(&account, violations).await;
+        let is_webhook = account.channel() == Channel::Webhook;
         NewAccount {
+            channel: enum_number(account.channel()),
             name: account.name,
-            channel: enum_number(channel),
-            webhook_url,
-            signing_secret: Redacted(signing::new_secret()),
+            settings: account::encode_settings(settings),
+            credential_name: account.credential_name,
+            signing_secret: Redacted(if is_webhook {
+                signing::new_secret()
+            } else {
+                Vec::new()
+            }),
         }
     }
 
@@ -163,13 +144,21 @@ impl ChannelAccounts {
             return Ok(answer);
         }
         let channel_account_id = accounts::create(&mut transaction, tenant_id, &account).await?;
-        let signing_secret = signing::secret_text(&account.signing_secret.0);
+        let secret = &account.signing_secret.0;
+        let signing_secret = if secret.is_empty() {
+            String::new()
+        } else {
+            signing::secret_text(secret)
+        };
         let account = to_proto(Account {
             channel_account_id,
             name: account.name,
             channel: account.channel,
-            webhook_url: account.webhook_url,
+            settings: account.settings,
+            credential_name: account.credential_name,
             enabled: true,
+            stopped_reason: String::new(),
+            stopped_at: None,
         });
         let answer = CreateChannelAccountResponse {
             account: Some(account),
@@ -186,9 +175,10 @@ fn to_proto(account: Account) -> ChannelAccount {
         channel_account_id: account.channel_account_id,
         name: account.name,
         channel: account.channel.into(),
-        settings: Some(Settings::Webhook(WebhookSettings {
-            url: account.webhook_url,
-        })),
+        settings: account::decode_settings(&account.settings),
         enabled: account.enabled,
+        credential_name: account.credential_name,
+        stopped_reason: account.stopped_reason,
+        stop_time: account.stopped_at.map(|at| to_proto_time(at.to_jiff())),
     }
 }

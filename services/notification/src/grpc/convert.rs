@@ -29,6 +29,7 @@ pub(super) fn accepted_message(stored: StoredMessage, attempts: Vec<Attempt>) ->
             last_customer_message_time: stored
                 .last_customer_message_at
                 .map(|at| to_proto_time(at.to_jiff())),
+            valid_until_time: stored.valid_until.map(|at| to_proto_time(at.to_jiff())),
         }),
         state: stored.state.into(),
         accept_time: Some(to_proto_time(stored.accepted_at)),
@@ -43,5 +44,6 @@ pub(super) fn accepted_message(stored: StoredMessage, attempts: Vec<Attempt>) ->
                 outcome: one.outcome,
             })
             .collect(),
+        provider_message_id: stored.provider_message_id.unwrap_or_default(),
     }
 }

@@ -2,15 +2,17 @@
 
 use plazo_proto::notification::v1::notification_service_server::NotificationService;
 use plazo_proto::notification::v1::{
-    ActiveMessage, ActiveMessageState, CancelActiveMessageRequest, CancelActiveMessageResponse,
-    GetActiveMessageRequest, GetActiveMessageResponse, ListActiveMessagesRequest,
-    ListActiveMessagesResponse, ResendActiveMessageRequest, ResendActiveMessageResponse,
-    SendActiveMessagesRequest, SendActiveMessagesResponse, SendOutcome, SentMessage,
+    AcceptedMessage, ActiveMessage, ActiveMessageState, CancelActiveMessageRequest,
+    CancelActiveMessageResponse, GetActiveMessageRequest, GetActiveMessageResponse,
+    ListActiveMessagesRequest, ListActiveMessagesResponse, ResendActiveMessageRequest,
+    ResendActiveMessageResponse, Resolution, ResolveActiveMessageRequest,
+    ResolveActiveMessageResponse, SendActiveMessagesRequest, SendActiveMessagesResponse,
+    SendOutcome, SentMessage,
 };
 use plazo_service::status::FieldViolations;
 use plazo_service::{Actor, BotScope, RequestKey, commit_in_background, paging, status};
-use prost::Message as _;
-use sqlx::PgPool;
+use prost::Message;
+use sqlx::{PgConnection, PgPool};
 use tonic::{Request, Response, Status};
 
 use super::convert::accepted_message;
@@ -20,10 +22,15 @@ use crate::error::Error;
 use crate::message::{InvalidField, NewMessage, to_proto_time};
 use crate::metrics::{NotificationMetrics, Source};
 use crate::store::messages::{self, Accepted, Filter};
-use crate::store::requests;
+use crate::store::{requests, state};
 
 const MESSAGES_MAX: usize = 500;
 const DEFAULT_PAGE_SIZE: i32 = 50;
+
+/// Reason of messages that somebody called off.
+const CANCELLED_BY_CALL: &str = "CANCELLED_BY_CALL";
+/// Reason of uncertain messages that somebody gave up.
+const GIVEN_UP: &str = "GIVEN_UP";
 
 /// Active messages.
 #[derive(Debug, Clone)]
@@ -126,32 +133,70 @@ impl NotificationService for Notifications {
         let key = RequestKey::new(&actor, "ResendActiveMessage", &request, |it| {
             &mut it.request_id
         })?;
-        let this = self.clone();
-        let answer =
-            commit_in_background(
-                async move { this.resend(&actor, request.message_id, &key).await },
-            )
+        let message_id = request.message_id;
+        let answer = self
+            .change(actor, message_id, Change::Resend, key, |message| {
+                ResendActiveMessageResponse {
+                    message: Some(message),
+                }
+            })
+            .await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn resolve_active_message(
+        &self,
+        request: Request<ResolveActiveMessageRequest>,
+    ) -> Result<Response<ResolveActiveMessageResponse>, Status> {
+        let actor = tenant_actor(&request)?;
+        let request = request.into_inner();
+        check_message_id(request.message_id)?;
+        let change = match request.resolution() {
+            Resolution::Sent => Change::Sent,
+            Resolution::SendAgain => Change::SendAgain,
+            Resolution::GiveUp => Change::GiveUp,
+            Resolution::Unspecified => {
+                return Err(status::invalid("resolution", "must be a known resolution"));
+            }
+        };
+        let key = RequestKey::new(&actor, "ResolveActiveMessage", &request, |it| {
+            &mut it.request_id
+        })?;
+        let message_id = request.message_id;
+        let answer = self
+            .change(actor, message_id, change, key, |message| {
+                ResolveActiveMessageResponse {
+                    message: Some(message),
+                }
+            })
             .await?;
         Ok(Response::new(answer))
     }
 
     async fn cancel_active_message(
         &self,
-        _request: Request<CancelActiveMessageRequest>,
+        request: Request<CancelActiveMessageRequest>,
     ) -> Result<Response<CancelActiveMessageResponse>, Status> {
-        Err(status::unimplemented(
-            "NOT_BUILT_YET",
-            "cancelling a message",
-        ))
+        let actor = tenant_actor(&request)?;
+        let request = request.into_inner();
+        check_message_id(request.message_id)?;
+        let key = RequestKey::new(&actor, "CancelActiveMessage", &request, |it| {
+            &mut it.request_id
+        })?;
+        let message_id = request.message_id;
+        let answer = self
+            .change(actor, message_id, Change::Cancel, key, |message| {
+                CancelActiveMessageResponse {
+                    message: Some(message),
+                }
+            })
+            .await?;
+        Ok(Response::new(answer))
     }
 }
 
 impl Notifications {
-    async fn get(
-        &self,
-        actor: &Actor,
-        message_id: i64,
-    ) -> Result<plazo_proto::notification::v1::AcceptedMessage, Error> {
+    async fn get(&self, actor: &Actor, message_id: i64) -> Result<AcceptedMessage, Error> {
         let mut connection = self.pool.acquire().await?;
         let found = messages::find(&mut connection, actor.tenant_id, message_id).await?;
         let message = found
@@ -164,38 +209,92 @@ impl Notifications {
         Ok(accepted_message(message, attempts))
     }
 
-    async fn resend(
+    /// Changes a message as somebody asks; goes on when the caller goes away.
+    async fn change<A: Message + Default + 'static>(
         &self,
-        actor: &Actor,
+        actor: Actor,
         message_id: i64,
-        key: &RequestKey,
-    ) -> Result<ResendActiveMessageResponse, Error> {
-        let mut transaction = self.pool.begin().await?;
-        if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
-            return Ok(answer);
-        }
-        let not_found = Error::NotFound {
-            kind: "message",
-            id: message_id,
-        };
-        let before = messages::find(&mut transaction, actor.tenant_id, message_id).await?;
-        if !before.is_some_and(|message| actor.may_use_bot(message.bot_id)) {
-            return Err(not_found);
-        }
-        if !messages::resend(&mut transaction, actor.tenant_id, message_id).await? {
-            return Err(Error::NotFailed(message_id));
-        }
-        let after = messages::find(&mut transaction, actor.tenant_id, message_id).await?;
-        let attempts = messages::attempts(&mut transaction, actor.tenant_id, message_id).await?;
-        let message = accepted_message(after.ok_or(not_found)?, attempts);
-        let answer = ResendActiveMessageResponse {
-            message: Some(message),
-        };
-        requests::keep_answer(&mut transaction, key, &answer).await?;
-        transaction.commit().await?;
-        self.wakers.wake();
-        Ok(answer)
+        change: Change,
+        key: RequestKey,
+        answer: fn(AcceptedMessage) -> A,
+    ) -> Result<A, Error> {
+        let this = self.clone();
+        commit_in_background(async move {
+            let mut transaction = this.pool.begin().await?;
+            if let Some(first) = requests::first_answer(&mut transaction, &key).await? {
+                return Ok(first);
+            }
+            let message = apply(&mut transaction, &actor, message_id, change).await?;
+            let answer = answer(message);
+            requests::keep_answer(&mut transaction, &key, &answer).await?;
+            transaction.commit().await?;
+            if change == Change::Cancel {
+                this.metrics.cancelled.inc();
+            }
+            this.wakers.wake();
+            Ok(answer)
+        })
+        .await
     }
+}
+
+/// What somebody asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Resend,
+    Cancel,
+    /// Of an uncertain message.
+    Sent,
+    /// The same.
+    SendAgain,
+    /// The same.
+    GiveUp,
+}
+
+/// Makes the change; the message after it.
+async fn apply(
+    connection: &mut PgConnection,
+    actor: &Actor,
+    message_id: i64,
+    change: Change,
+) -> Result<AcceptedMessage, Error> {
+    let tenant_id = actor.tenant_id;
+    let not_found = || Error::NotFound {
+        kind: "message",
+        id: message_id,
+    };
+    let before = messages::find(connection, tenant_id, message_id)
+        .await?
+        .filter(|message| actor.may_use_bot(message.bot_id))
+        .ok_or_else(not_found)?;
+    let (is_changed, refusal) = match change {
+        Change::Resend => (
+            messages::resend(connection, tenant_id, message_id).await?,
+            Error::NotFailed(message_id),
+        ),
+        Change::Cancel => (
+            // One that was called off before is what was asked for.
+            before.state == state::CANCELLED
+                || messages::cancel(connection, tenant_id, message_id, CANCELLED_BY_CALL).await?,
+            Error::NotWaiting(message_id),
+        ),
+        Change::Sent | Change::SendAgain | Change::GiveUp => {
+            let new_state = match change {
+                Change::Sent => state::SENT,
+                Change::SendAgain => state::ACCEPTED,
+                _ => state::FAILED,
+            };
+            let resolved =
+                messages::resolve(connection, tenant_id, message_id, new_state, GIVEN_UP).await?;
+            (resolved, Error::NotUncertain(message_id))
+        }
+    };
+    if !is_changed {
+        return Err(refusal);
+    }
+    let after = messages::find(connection, tenant_id, message_id).await?;
+    let attempts = messages::attempts(connection, tenant_id, message_id).await?;
+    Ok(accepted_message(after.ok_or_else(not_found)?, attempts))
 }
 
 /// A service that acts for one tenant brings messages of that tenant alone.

@@ -1,11 +1,14 @@
 //! Writing what came of attempts, many at a time.
 
+use std::collections::BTreeMap;
+
 use plazo_service::status;
 use tokio::sync::mpsc;
 
 use super::{Place, Sender};
 use crate::backoff::Backoff;
-use crate::store::{accounts, queue, queue::Settlement};
+use crate::store::accounts;
+use crate::store::queue::{self, AccountChange, Settlement};
 
 /// Outcomes in one transaction.
 const BATCH: usize = 256;
@@ -38,25 +41,45 @@ impl Sender {
     async fn settle(&self, settlements: &[Settlement]) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         queue::settle(&mut transaction, settlements).await?;
-        let mut gone: Vec<_> = settlements
+        // In the order of ids, as all lock them.
+        let changes: BTreeMap<_, _> = settlements
             .iter()
             .filter_map(|one| {
-                one.gone_account
-                    .map(|account_id| (one.tenant_id, account_id))
+                let change = one.account_change.as_ref()?;
+                Some(((one.tenant_id, one.channel_account_id), change))
             })
             .collect();
-        gone.sort_unstable();
-        gone.dedup();
-        for (tenant_id, account_id) in &gone {
-            accounts::set_enabled(&mut transaction, *tenant_id, *account_id, false).await?;
+        let mut stopped = Vec::new();
+        for ((tenant_id, account_id), change) in &changes {
+            match change {
+                AccountChange::Gone => {
+                    accounts::set_enabled(&mut transaction, *tenant_id, *account_id, false).await?;
+                }
+                AccountChange::Stopped(reason) => {
+                    if accounts::stop(&mut transaction, *tenant_id, *account_id, reason).await? {
+                        stopped.push((*tenant_id, *account_id, reason.as_str()));
+                    }
+                }
+            }
         }
         self.after_send.pass();
         transaction.commit().await?;
-        for (tenant_id, channel_account_id) in gone {
-            tracing::warn!(
+        self.after_settle.pass();
+        for ((tenant_id, channel_account_id), change) in changes {
+            if *change == AccountChange::Gone {
+                tracing::warn!(
+                    tenant_id,
+                    channel_account_id,
+                    "an endpoint answered that it is gone; its account is switched off"
+                );
+            }
+        }
+        for (tenant_id, channel_account_id, reason) in stopped {
+            tracing::error!(
                 tenant_id,
                 channel_account_id,
-                "an endpoint answered that it is gone; its account is switched off"
+                reason,
+                "a provider refuses an account; its messages wait until it is enabled again"
             );
         }
         Ok(())

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use plazo_proto::common::v1::Channel;
 use plazo_proto::notification::v1::ActiveMessageKind;
+use plazo_proto::notification::v1::channel_account::Settings;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, redirect};
 use serde_json::json;
@@ -15,6 +16,7 @@ use serde_json::json;
 use super::address::{AddressPolicy, AddressRefused, UrlError};
 use super::channel::{ChannelSender, Outcome};
 use super::signing;
+use crate::account::decode_settings;
 use crate::config::WebhookConfig;
 use crate::store::queue::Claimed;
 
@@ -23,7 +25,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// The HTTP client could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client for webhooks can't be made")]
+#[error("an HTTP client can't be made")]
 pub struct WebhookClientError(#[from] reqwest::Error);
 
 /// Calls endpoints.
@@ -61,30 +63,21 @@ impl WebhookSender {
     }
 
     async fn call(&self, message: &Claimed, attempt_at: Timestamp) -> Outcome {
-        let (Some(url), Some(secret)) = (&message.webhook_url, &message.signing_secret) else {
-            return Outcome::Failed {
-                reason: "CHANNEL_ACCOUNT_UNKNOWN",
-            };
+        let settings = message.account_settings.as_deref();
+        let (Some(Settings::Webhook(webhook)), Some(secret)) =
+            (settings.and_then(decode_settings), &message.signing_secret)
+        else {
+            return Outcome::failed("CHANNEL_ACCOUNT_UNKNOWN");
         };
         if !is_image_url(&message.image_url.0) {
-            return Outcome::Failed {
-                reason: "IMAGE_URL_INVALID",
-            };
+            return Outcome::failed("IMAGE_URL_INVALID");
         }
         // The resolver sees names alone; addresses in the URL are checked here, and again at each attempt,
         // since the settings may have become stricter.
-        let url = match self.policy.check_form(url) {
+        let url = match self.policy.check_form(&webhook.url) {
             Ok(url) => url,
-            Err(UrlError::Private) => {
-                return Outcome::Failed {
-                    reason: "ADDRESS_NOT_ALLOWED",
-                };
-            }
-            Err(_) => {
-                return Outcome::Failed {
-                    reason: "URL_NOT_ALLOWED",
-                };
-            }
+            Err(UrlError::Private) => return Outcome::failed("ADDRESS_NOT_ALLOWED"),
+            Err(_) => return Outcome::failed("URL_NOT_ALLOWED"),
         };
         let body = body(message);
         let id = format!("msg_{}", message.message_id);
@@ -156,7 +149,7 @@ fn judge(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Outcome {
 }
 
 /// Seconds, or an HTTP date.
-fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let wait = if let Ok(seconds) = value.trim().parse::<u64>() {
         Duration::from_secs(seconds)
     } else {
@@ -172,9 +165,7 @@ fn judge_error(error: &reqwest::Error) -> Outcome {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(source) = next {
         if source.is::<AddressRefused>() {
-            return Outcome::Failed {
-                reason: "ADDRESS_NOT_ALLOWED",
-            };
+            return Outcome::failed("ADDRESS_NOT_ALLOWED");
         }
         next = source.source();
     }
@@ -237,7 +228,7 @@ fn channel_name(number: i16) -> &'static str {
     }
 }
 
-fn is_image_url(text: &str) -> bool {
+pub(super) fn is_image_url(text: &str) -> bool {
     text.is_empty()
         || url::Url::parse(text).is_ok_and(|url| url.scheme() == "https" && url.has_host())
 }

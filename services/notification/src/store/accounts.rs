@@ -9,8 +9,14 @@ pub(crate) struct Account {
     pub(crate) channel_account_id: i64,
     pub(crate) name: String,
     pub(crate) channel: i16,
-    pub(crate) webhook_url: String,
+    /// See [`crate::account::decode_settings`].
+    pub(crate) settings: Vec<u8>,
+    /// Empty for none.
+    pub(crate) credential_name: String,
     pub(crate) enabled: bool,
+    /// Empty unless it is stopped.
+    pub(crate) stopped_reason: String,
+    pub(crate) stopped_at: Option<jiff_sqlx::Timestamp>,
 }
 
 /// An account to create.
@@ -18,7 +24,9 @@ pub(crate) struct Account {
 pub(crate) struct NewAccount {
     pub(crate) name: String,
     pub(crate) channel: i16,
-    pub(crate) webhook_url: String,
+    pub(crate) settings: Vec<u8>,
+    pub(crate) credential_name: String,
+    /// Empty for none.
     pub(crate) signing_secret: Redacted<Vec<u8>>,
 }
 
@@ -29,12 +37,13 @@ pub(crate) async fn create(
     account: &NewAccount,
 ) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
-        "INSERT INTO channel_accounts (tenant_id, name, channel, webhook_url, signing_secret)
-         VALUES ($1, $2, $3, $4, $5) RETURNING channel_account_id",
+        "INSERT INTO channel_accounts (tenant_id, name, channel, settings, credential_name, signing_secret)
+         VALUES ($1, $2, $3, $4, $5, $6) RETURNING channel_account_id",
         tenant_id,
         account.name,
         account.channel,
-        account.webhook_url,
+        account.settings,
+        account.credential_name,
         account.signing_secret.0
     )
     .fetch_one(connection)
@@ -50,7 +59,8 @@ pub(crate) async fn list(
 ) -> Result<Vec<Account>, sqlx::Error> {
     sqlx::query_as!(
         Account,
-        "SELECT channel_account_id, name, channel, webhook_url, enabled FROM channel_accounts
+        "SELECT channel_account_id, name, channel, settings, credential_name, enabled, stopped_reason, stopped_at
+         FROM channel_accounts
          WHERE tenant_id = $1 AND channel_account_id > $2 ORDER BY channel_account_id LIMIT $3",
         tenant_id,
         after,
@@ -60,7 +70,7 @@ pub(crate) async fn list(
     .await
 }
 
-/// Switches an account on or off; none when the tenant has no such account.
+/// Switches an account on or off, and on also ends a stop; none when the tenant has no such account.
 pub(crate) async fn set_enabled(
     connection: &mut PgConnection,
     tenant_id: i64,
@@ -69,12 +79,45 @@ pub(crate) async fn set_enabled(
 ) -> Result<Option<Account>, sqlx::Error> {
     sqlx::query_as!(
         Account,
-        "UPDATE channel_accounts SET enabled = $3 WHERE tenant_id = $1 AND channel_account_id = $2
-         RETURNING channel_account_id, name, channel, webhook_url, enabled",
+        "UPDATE channel_accounts
+         SET enabled = $3,
+             stopped_reason = CASE WHEN $3 THEN '' ELSE stopped_reason END,
+             stopped_at = CASE WHEN $3 THEN NULL ELSE stopped_at END
+         WHERE tenant_id = $1 AND channel_account_id = $2
+         RETURNING channel_account_id, name, channel, settings, credential_name, enabled, stopped_reason,
+             stopped_at",
         tenant_id,
         channel_account_id,
         enabled
     )
     .fetch_optional(connection)
+    .await
+}
+
+/// Stops an account: its messages wait. Whether it was not stopped before.
+pub(crate) async fn stop(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    channel_account_id: i64,
+    reason: &str,
+) -> Result<bool, sqlx::Error> {
+    let stopped = sqlx::query!(
+        "UPDATE channel_accounts SET stopped_reason = $3, stopped_at = clock_timestamp()
+         WHERE tenant_id = $1 AND channel_account_id = $2 AND stopped_at IS NULL",
+        tenant_id,
+        channel_account_id,
+        reason
+    )
+    .execute(connection)
+    .await?;
+    Ok(stopped.rows_affected() == 1)
+}
+
+/// How many accounts of all tenants are stopped.
+pub(crate) async fn count_stopped(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM channel_accounts WHERE stopped_at IS NOT NULL"#
+    )
+    .fetch_one(pool)
     .await
 }

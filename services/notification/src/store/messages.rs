@@ -53,6 +53,8 @@ pub(crate) struct StoredMessage {
     pub(crate) failure_reason: String,
     pub(crate) next_attempt_at: Option<jiff_sqlx::Timestamp>,
     pub(crate) leased_until: Option<jiff_sqlx::Timestamp>,
+    pub(crate) valid_until: Option<jiff_sqlx::Timestamp>,
+    pub(crate) provider_message_id: Option<String>,
 }
 
 /// An attempt to send a message.
@@ -138,6 +140,7 @@ async fn insert(
     let last_messages = column(incoming, |m| {
         m.last_customer_message_at.map(jiff_sqlx::ToSqlx::to_sqlx)
     });
+    let valid_until = column(incoming, |m| m.valid_until.map(jiff_sqlx::ToSqlx::to_sqlx));
     let requested_seqs: Vec<_> = incoming.iter().map(|one| one.requested_seq).collect();
     let rows = sqlx::query_file!(
         "queries/accept.sql",
@@ -154,6 +157,7 @@ async fn insert(
         &image_urls,
         &last_messages as _,
         &requested_seqs as _,
+        &valid_until as _,
         warning_hold.as_secs_f64()
     )
     .fetch_all(connection)
@@ -206,7 +210,8 @@ pub(crate) async fn find(
         StoredMessage,
         "SELECT tenant_id, message_id, idempotency_key, kind, bot_id, ticket_id, contact_id, channel,
              recipient_address, channel_account_id, body_text, image_url, last_customer_message_at, state,
-             state_at, accepted_at, failure_reason, next_attempt_at, leased_until
+             state_at, accepted_at, failure_reason, next_attempt_at, leased_until, valid_until,
+             provider_message_id
          FROM active_messages WHERE tenant_id = $1 AND message_id = $2",
         tenant_id,
         message_id
@@ -266,7 +271,8 @@ pub(crate) async fn resend(
     let resent = sqlx::query!(
         "UPDATE active_messages
          SET state = 1, state_at = clock_timestamp(), failure_reason = '', round_attempts = 0,
-             next_attempt_at = clock_timestamp(), leased_until = NULL, cancel_reason = NULL
+             next_attempt_at = clock_timestamp(), queued_at = clock_timestamp(), leased_until = NULL,
+             cancel_reason = NULL, provider_message_id = NULL
          WHERE tenant_id = $1 AND message_id = $2 AND state = 5",
         tenant_id,
         message_id
@@ -274,4 +280,38 @@ pub(crate) async fn resend(
     .execute(connection)
     .await?;
     Ok(resent.rows_affected() == 1)
+}
+
+/// Ends the uncertainty about a message: `new_state` is SENT, FAILED (for the reason), or ACCEPTED to send it again.
+/// False unless it was uncertain.
+pub(crate) async fn resolve(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    message_id: i64,
+    new_state: i16,
+    failure_reason: &str,
+) -> Result<bool, sqlx::Error> {
+    let resolved = sqlx::query_file_scalar!(
+        "queries/resolve.sql",
+        tenant_id,
+        message_id,
+        new_state,
+        failure_reason
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(resolved == 1)
+}
+
+/// Calls a waiting message off. False when a sender has it, or when it no longer waits.
+pub(crate) async fn cancel(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    message_id: i64,
+    reason: &str,
+) -> Result<bool, sqlx::Error> {
+    let cancelled = sqlx::query_file_scalar!("queries/cancel.sql", tenant_id, message_id, reason)
+        .fetch_one(connection)
+        .await?;
+    Ok(cancelled == 1)
 }

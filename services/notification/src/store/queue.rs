@@ -24,6 +24,9 @@ pub(crate) struct Claimed {
     pub(crate) image_url: Redacted<String>,
     pub(crate) last_customer_message_at: Option<jiff_sqlx::Timestamp>,
     pub(crate) accepted_at: Timestamp,
+    /// When its attempts began: its acceptance, or the last time that somebody sent it again.
+    pub(crate) queued_at: Timestamp,
+    pub(crate) valid_until: Option<jiff_sqlx::Timestamp>,
     /// Number of this attempt, from 1.
     pub(crate) attempts: i32,
     /// Number of this attempt since the message was accepted or resent, from 1.
@@ -33,7 +36,10 @@ pub(crate) struct Claimed {
     /// The account's channel; none when the tenant has no such account.
     pub(crate) account_channel: Option<i16>,
     pub(crate) account_enabled: Option<bool>,
-    pub(crate) webhook_url: Option<String>,
+    pub(crate) account_stopped: Option<bool>,
+    /// See [`crate::account::decode_settings`].
+    pub(crate) account_settings: Option<Vec<u8>>,
+    pub(crate) credential_name: Option<String>,
     pub(crate) signing_secret: Option<Vec<u8>>,
 }
 
@@ -68,25 +74,40 @@ pub(crate) struct ClaimLimits {
 pub(crate) struct Settlement {
     pub(crate) tenant_id: i64,
     pub(crate) message_id: i64,
+    pub(crate) channel_account_id: i64,
     /// [`Claimed::attempts`].
     pub(crate) attempt: i32,
     pub(crate) attempt_at: Timestamp,
     /// A stable reason in capitals, OK for success.
     pub(crate) outcome: String,
-    /// One of [`crate::store::state`]; ACCEPTED puts it back into the queue.
+    /// One of [`crate::store::state`]: ACCEPTED puts it back into the queue, UNCERTAIN parks it.
     pub(crate) new_state: i16,
-    /// For FAILED: why.
+    /// For FAILED and UNCERTAIN: why.
     pub(crate) failure_reason: String,
     /// For ACCEPTED: the wait.
     pub(crate) retry_after: Duration,
-    /// The account to switch off along with it, because its endpoint is gone.
-    pub(crate) gone_account: Option<i64>,
+    /// The provider's id of the message, where it told one.
+    pub(crate) provider_message_id: Option<String>,
+    /// False when the message was put off before anything was sent: as if it had not been claimed.
+    pub(crate) is_counted: bool,
+    /// What to do with its account along with it.
+    pub(crate) account_change: Option<AccountChange>,
+}
+
+/// What an attempt means for the account.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum AccountChange {
+    /// Its endpoint is gone: it is switched off.
+    Gone,
+    /// Its provider refuses it, for a stable reason in capitals: its messages wait.
+    Stopped(String),
 }
 
 /// What waits to be sent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct QueueStats {
     pub(crate) waiting: i64,
+    pub(crate) uncertain: i64,
     /// How long the oldest message that is due has been due.
     pub(crate) oldest_due_secs: f64,
     /// Reports that ticketing has not answered.
@@ -132,7 +153,9 @@ pub(crate) async fn settle(
         &column(settlements, |s| s.outcome.clone()),
         &column(settlements, |s| s.new_state),
         &column(settlements, |s| s.failure_reason.clone()),
-        &column(settlements, |s| s.retry_after.as_secs_f64())
+        &column(settlements, |s| s.retry_after.as_secs_f64()),
+        &column(settlements, |s| s.provider_message_id.clone()) as &[Option<String>],
+        &column(settlements, |s| s.is_counted)
     )
     .fetch_one(connection)
     .await
@@ -145,11 +168,26 @@ pub(crate) async fn settle_called_off(pool: &PgPool) -> Result<i64, sqlx::Error>
         .await
 }
 
+/// Parks messages whose sender has gone, where nobody knows whether they were sent; how many.
+pub(crate) async fn park_uncertain(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_file_scalar!("queries/park_uncertain.sql")
+        .fetch_one(pool)
+        .await
+}
+
+/// Fails waiting messages that must not be sent any more; how many.
+pub(crate) async fn expire(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_file_scalar!("queries/expire.sql")
+        .fetch_one(pool)
+        .await
+}
+
 /// What waits now.
 pub(crate) async fn stats(pool: &PgPool) -> Result<QueueStats, sqlx::Error> {
     sqlx::query_as!(
         QueueStats,
         r#"SELECT w.waiting AS "waiting!",
+             (SELECT count(*) FROM active_messages WHERE state = 7) AS "uncertain!",
              greatest(0, extract(epoch FROM clock_timestamp() - w.oldest_at), 0)::double precision
                  AS "oldest_due_secs!",
              r.reports AS "reports!",

@@ -1,59 +1,13 @@
 //! The process dies between two steps, as by kill -9.
 
-use std::net::SocketAddr;
-use std::process::Stdio;
-use std::time::Duration;
-
 use plazo_proto::notification::v1::{
     ActiveMessageState as State, SendActiveMessagesRequest, SendOutcome,
 };
 use plazo_service::Actor;
-use tokio::process::{Child, Command};
 
 use crate::support::endpoint::{Endpoint, is_signed};
-use crate::support::{Api, World, by_webhook, eventually, warning};
-
-/// The service as a process of its own.
-struct Process {
-    api: Api,
-    child: Child,
-}
-
-async fn start_process(world: &World) -> Process {
-    // A port that was free a moment ago: the process can't tell which one it took.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address: SocketAddr = listener.local_addr().expect("it is bound");
-    drop(listener);
-    let child = Command::new(env!("CARGO_BIN_EXE_plazo-notification"))
-        .arg("--config")
-        .arg(world.file())
-        .envs(world.environment())
-        .env("PLAZO_NOTIFICATION__SERVER__LISTEN", address.to_string())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the binary is built");
-    eventually("the process listens", || async {
-        tokio::net::TcpStream::connect(address).await.ok()
-    })
-    .await;
-    Process {
-        api: Api { address },
-        child,
-    }
-}
-
-impl Process {
-    async fn until_dead(mut self) {
-        let ended = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
-        let status = ended.expect("it dies in time").expect("it was started");
-        assert_eq!(
-            std::os::unix::process::ExitStatusExt::signal(&status),
-            Some(6),
-            "{status:?}"
-        );
-    }
-}
+use crate::support::process::start_process;
+use crate::support::{World, by_webhook, warning};
 
 #[tokio::test]
 async fn dying_between_send_and_commit_sends_the_message_again_under_the_same_id() {

@@ -3,8 +3,8 @@
 use plazo_proto::notification::v1::{
     ActiveMessageState as State, CancelActiveMessageRequest, CreateChannelAccountRequest,
     GetActiveMessageRequest, ListActiveMessagesRequest, ListChannelAccountsRequest,
-    ResendActiveMessageRequest, SendActiveMessagesRequest, SendOutcome,
-    SetChannelAccountEnabledRequest,
+    ResendActiveMessageRequest, ResolveActiveMessageRequest, SendActiveMessagesRequest,
+    SendOutcome, SetChannelAccountEnabledRequest,
 };
 use plazo_service::{Actor, ActorKind, BotScope, Permissions, status};
 use tonic::{Code, Status};
@@ -335,12 +335,7 @@ async fn accounts_are_checked_and_created_once() {
         account: None,
         request_id: "x".to_owned(),
     });
-    let all = [
-        "request_id",
-        "account.name",
-        "account.channel",
-        "account.webhook",
-    ];
+    let all = ["request_id", "account.name", "account.channel"];
     assert_eq!(fields(&error.await.expect_err("nothing is right")), all);
     let mut wrong = account("http://127.0.0.1:9/hook");
     wrong.channel_account_id = 5;
@@ -353,7 +348,8 @@ async fn accounts_are_checked_and_created_once() {
     let all = [
         "account.channel_account_id",
         "account.name",
-        "account.channel",
+        "account.credential_name",
+        "account.whatsapp",
     ];
     assert_eq!(fields(&error.await.expect_err("much is wrong")), all);
     assert_eq!(
@@ -364,7 +360,7 @@ async fn accounts_are_checked_and_created_once() {
 }
 
 #[tokio::test]
-async fn ids_must_be_ids_and_cancelling_waits_for_its_day() {
+async fn ids_must_be_ids_and_resolutions_known() {
     let world = World::new().await;
     let service = world.start().await;
     let mut client = service.api.messages(administrator());
@@ -386,11 +382,28 @@ async fn ids_must_be_ids_and_cancelling_waits_for_its_day() {
     };
     let error = client.resend_active_message(request).await;
     assert_eq!(fields(&error.expect_err("no UUID")), ["request_id"]);
-    let error = client
-        .cancel_active_message(CancelActiveMessageRequest { message_id: 1 })
-        .await;
-    let error = error.expect_err("not yet");
-    assert_eq!(error.code(), Code::Unimplemented);
-    assert_eq!(status::reason_of(&error).as_deref(), Some("NOT_BUILT_YET"));
+    for message_id in [0, -1] {
+        let request = CancelActiveMessageRequest {
+            message_id,
+            request_id: String::new(),
+        };
+        let error = client.cancel_active_message(request).await;
+        assert_eq!(fields(&error.expect_err("no id")), ["message_id"]);
+        let request = ResolveActiveMessageRequest {
+            message_id,
+            ..ResolveActiveMessageRequest::default()
+        };
+        let error = client.resolve_active_message(request).await;
+        assert_eq!(fields(&error.expect_err("no id")), ["message_id"]);
+    }
+    for resolution in [0, 9] {
+        let request = ResolveActiveMessageRequest {
+            message_id: 1,
+            resolution,
+            request_id: String::new(),
+        };
+        let error = client.resolve_active_message(request).await;
+        assert_eq!(fields(&error.expect_err("unknown")), ["resolution"]);
+    }
     service.stop().await;
 }

@@ -9,4 +9,6 @@ mod logs;
 mod plans;
 mod reports;
 mod support;
+mod uncertain;
 mod webhooks;
+mod whatsapp;

@@ -1,7 +1,9 @@
 //! What all tests share: the service under test, and those around it.
 
 pub(crate) mod endpoint;
+pub(crate) mod process;
 pub(crate) mod ticketing;
+pub(crate) mod whatsapp;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -71,6 +73,8 @@ pub(crate) struct World {
     pub(crate) ticketing: ScriptedTicketing,
     pub(crate) database_url: String,
     settings: BTreeMap<String, String>,
+    webhook_delays: String,
+    provider_delays: String,
     file: tempfile::NamedTempFile,
 }
 
@@ -86,6 +90,8 @@ impl World {
             ticketing: ScriptedTicketing::start().await,
             database_url: database_url.clone(),
             settings: BTreeMap::new(),
+            webhook_delays: String::new(),
+            provider_delays: "20".to_owned(),
             file: tempfile::NamedTempFile::new().expect("a temporary file"),
         };
         let endpoint = format!("http://{}", world.ticketing.address);
@@ -103,11 +109,26 @@ impl World {
             .with_retry_delays_ms("20, 20, 20")
     }
 
-    /// The same with another schedule of attempts.
-    pub(crate) fn with_retry_delays_ms(self, delays: &str) -> Self {
-        let content = format!("[sender]\nretry_delays_ms = [{delays}]\n");
-        std::fs::write(self.file.path(), content).expect("the file is ours");
+    /// The same with another schedule of attempts of webhooks.
+    pub(crate) fn with_retry_delays_ms(mut self, delays: &str) -> Self {
+        delays.clone_into(&mut self.webhook_delays);
+        self.write_file();
         self
+    }
+
+    /// The same with another schedule of attempts of all other channels.
+    pub(crate) fn with_provider_delays_ms(mut self, delays: &str) -> Self {
+        delays.clone_into(&mut self.provider_delays);
+        self.write_file();
+        self
+    }
+
+    fn write_file(&self) {
+        let content = format!(
+            "[sender]\nretry_delays_ms = [{}]\n[providers]\nretry_delays_ms = [{}]\n",
+            self.webhook_delays, self.provider_delays
+        );
+        std::fs::write(self.file.path(), content).expect("the file is ours");
     }
 
     /// The configuration file.
@@ -280,13 +301,13 @@ impl Api {
 
 pub(crate) fn account(url: &str) -> ChannelAccount {
     ChannelAccount {
-        channel_account_id: 0,
         name: "endpoint".to_owned(),
         channel: Channel::Webhook.into(),
         settings: Some(Settings::Webhook(WebhookSettings {
             url: url.to_owned(),
         })),
         enabled: true,
+        ..ChannelAccount::default()
     }
 }
 
@@ -320,6 +341,7 @@ pub(crate) fn warning(ticket_id: i64, cycle: i32) -> ActiveMessage {
         text: "Are you still there?".to_owned(),
         image_url: String::new(),
         last_customer_message_time: None,
+        valid_until_time: None,
     }
 }
 

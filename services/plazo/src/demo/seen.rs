@@ -254,7 +254,7 @@ fn state_name(state: i32) -> Happening {
                 name: "a warning that was not sent",
             };
         }
-        Ok(ActiveMessageState::Unspecified) | Err(_) => {
+        Ok(ActiveMessageState::Unspecified | ActiveMessageState::Uncertain) | Err(_) => {
             return Happening::Other {
                 name: "a report of an unknown state",
             };

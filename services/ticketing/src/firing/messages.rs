@@ -84,6 +84,9 @@ pub(super) fn compose(
         text,
         image_url: image_url.unwrap_or_default(),
         last_customer_message_time: locked.last_customer_message_at.map(to_proto),
+        // The close moves with the acceptance of its warning, so no instant that is known now would be the right one;
+        // notification calls the warning off when it sees the close.
+        valid_until_time: None,
     })
 }
 

@@ -81,7 +81,10 @@ fn read(report: MessageStateReport) -> Option<Report> {
     let state = ActiveMessageState::try_from(report.state).ok()?;
     let is_valid = report.tenant_id > 0
         && report.ticket_id > 0
-        && state != ActiveMessageState::Unspecified
+        && !matches!(
+            state,
+            ActiveMessageState::Unspecified | ActiveMessageState::Uncertain
+        )
         && (1..=MAX_KEY_CHARS).contains(&report.idempotency_key.chars().count())
         && report.failure_reason.chars().count() <= MAX_REASON_CHARS
         && !report.idempotency_key.contains(char::is_control)

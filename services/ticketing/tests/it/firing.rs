@@ -142,6 +142,7 @@ async fn the_close_leaves_tags_note_route_and_text() {
         text: "Bye, Ana".to_owned(),
         image_url: String::new(),
         last_customer_message_time: wrote,
+        valid_until_time: None,
     };
     assert_eq!(result.active_messages, std::slice::from_ref(&expected));
 

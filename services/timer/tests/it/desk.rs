@@ -394,6 +394,13 @@ impl NotificationService for Desk {
         Err(Status::unimplemented("not for the timer"))
     }
 
+    async fn resolve_active_message(
+        &self,
+        _: Request<notification::ResolveActiveMessageRequest>,
+    ) -> Result<Response<notification::ResolveActiveMessageResponse>, Status> {
+        Err(Status::unimplemented("not for the timer"))
+    }
+
     async fn cancel_active_message(
         &self,
         _: Request<notification::CancelActiveMessageRequest>,

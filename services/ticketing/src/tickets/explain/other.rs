@@ -199,7 +199,7 @@ impl Fold<'_> {
             ActiveMessageState::Read => "was read",
             ActiveMessageState::Failed => "failed",
             ActiveMessageState::Cancelled => "was called off before it was sent",
-            ActiveMessageState::Unspecified => return,
+            ActiveMessageState::Unspecified | ActiveMessageState::Uncertain => return,
         };
         let said_at = reported
             .state_time
