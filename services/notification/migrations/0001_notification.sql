@@ -118,6 +118,41 @@ CREATE TABLE state_reports (
     failure_reason text NOT NULL
 );
 
+-- What providers told already, so that its repetitions do nothing.
+CREATE TABLE seen_callbacks (
+    tenant_id bigint NOT NULL,
+    channel_account_id bigint NOT NULL,
+    -- Of one status or one message, not of a whole callback: providers put them together anew.
+    callback_key text NOT NULL,
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant_id, channel_account_id, callback_key)
+);
+
+CREATE INDEX seen_callbacks_by_time ON seen_callbacks (seen_at);
+
+-- What customers wrote, until ticketing has answered for it. The ids are the order of arrival.
+CREATE TABLE inbound_messages (
+    inbound_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_id bigint NOT NULL,
+    channel_account_id bigint NOT NULL,
+    provider_message_id text NOT NULL,
+    channel smallint NOT NULL,
+    sender_address text NOT NULL,
+    sender_name text NOT NULL,
+    body_text text NOT NULL,
+    attachment_urls text[] NOT NULL,
+    sent_at timestamptz,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- How often ticketing could not take it.
+    refusals integer NOT NULL DEFAULT 0,
+    -- When to hand it over.
+    next_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Those that wait although others go: a sender's later messages wait for them.
+CREATE INDEX inbound_messages_put_off ON inbound_messages (tenant_id, channel_account_id, sender_address, inbound_id)
+    WHERE refusals > 0;
+
 -- How far a feed is applied. `position` is the feed's own, opaque.
 CREATE TABLE feed_positions (
     feed text NOT NULL PRIMARY KEY,
@@ -147,3 +182,158 @@ CREATE TABLE answered_requests (
 );
 
 CREATE INDEX answered_requests_by_time ON answered_requests (answered_at);
+
+-- Webhook subscriptions to ticket events.
+
+CREATE TABLE webhook_subscriptions (
+    tenant_id bigint NOT NULL CHECK (tenant_id > 0),
+    subscription_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    name text NOT NULL,
+    webhook_url text NOT NULL,
+    -- Types, or `ticket.*`; empty for all.
+    event_types text[] NOT NULL,
+    -- Empty for all.
+    bot_ids bigint[] NOT NULL,
+    include_customer_data boolean NOT NULL,
+    -- The keys of the signatures, as they are: a hash could not sign.
+    signing_secret bytea NOT NULL,
+    previous_secret bytea,
+    previous_secret_until timestamptz,
+    -- Why nothing is sent; empty while something is.
+    paused_reason text NOT NULL DEFAULT '',
+    -- The live feed passes it by, and a replay of kind 1 leads it back.
+    is_behind boolean NOT NULL DEFAULT false,
+    -- Deliveries in state 1.
+    waiting bigint NOT NULL DEFAULT 0,
+    consecutive_failures integer NOT NULL DEFAULT 0,
+    -- The endpoint asked to be left alone so long.
+    rest_until timestamptz,
+    version bigint NOT NULL DEFAULT 1,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- What belongs to it is removed bit by bit, and then the row.
+    deleted_at timestamptz,
+    PRIMARY KEY (tenant_id, subscription_id)
+);
+
+CREATE INDEX webhook_subscriptions_deleted ON webhook_subscriptions (deleted_at) WHERE deleted_at IS NOT NULL;
+
+-- One event for one subscription. States: 1 waiting, 2 delivered, 3 failed.
+CREATE TABLE event_deliveries (
+    tenant_id bigint NOT NULL,
+    subscription_id bigint NOT NULL,
+    event_id bigint NOT NULL,
+    delivery_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    ticket_id bigint NOT NULL,
+    ticket_seq bigint NOT NULL,
+    -- How many events stand before it in the feed.
+    feed_index bigint NOT NULL,
+    event_type text NOT NULL,
+    -- As it is signed, byte by byte.
+    body text NOT NULL,
+    state smallint NOT NULL DEFAULT 1 CHECK (state BETWEEN 1 AND 3),
+    -- Attempts begun, over all replays.
+    attempts integer NOT NULL DEFAULT 0,
+    -- Attempts begun since it was queued last: the place in the schedule.
+    round_attempts integer NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    settled_at timestamptz,
+    PRIMARY KEY (tenant_id, subscription_id, event_id),
+    CHECK ((state = 1) = (settled_at IS NULL))
+);
+
+-- Led by the subscription alone, which makes it plain how many rows of one there are: a plan must not take this index
+-- for a search of one event.
+CREATE UNIQUE INDEX event_deliveries_by_state ON event_deliveries (subscription_id, state, delivery_id);
+
+CREATE INDEX event_deliveries_waiting ON event_deliveries (tenant_id, subscription_id, ticket_id, ticket_seq)
+    WHERE state = 1;
+
+CREATE INDEX event_deliveries_settled ON event_deliveries (settled_at) WHERE settled_at IS NOT NULL;
+
+-- The tickets that something waits for, for each subscription. Its first waiting delivery alone is sent.
+CREATE TABLE event_lanes (
+    tenant_id bigint NOT NULL,
+    subscription_id bigint NOT NULL,
+    ticket_id bigint NOT NULL,
+    waiting bigint NOT NULL,
+    -- While a sender has the lane, when its lease ends.
+    next_attempt_at timestamptz NOT NULL,
+    leased_until timestamptz,
+    PRIMARY KEY (tenant_id, subscription_id, ticket_id)
+) WITH (fillfactor = 80);
+
+-- Led by the subscription and not by the tenant, because one search serves all tenants, and takes a few of each.
+CREATE INDEX event_lanes_due ON event_lanes (subscription_id, next_attempt_at);
+
+CREATE TABLE event_attempts (
+    tenant_id bigint NOT NULL,
+    subscription_id bigint NOT NULL,
+    event_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    attempt_at timestamptz NOT NULL,
+    duration_ms integer NOT NULL,
+    http_status smallint NOT NULL,
+    outcome text NOT NULL,
+    PRIMARY KEY (tenant_id, subscription_id, event_id, attempt),
+    FOREIGN KEY (tenant_id, subscription_id, event_id) REFERENCES event_deliveries ON DELETE CASCADE
+);
+
+-- How far the live feed has come, in one row.
+CREATE TABLE event_feed (
+    feed text NOT NULL PRIMARY KEY,
+    position text NOT NULL DEFAULT '',
+    -- How many events stand before the position. The feed has one order, so it names a place as the position does.
+    events bigint NOT NULL DEFAULT 0,
+    newest_event_at timestamptz,
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+INSERT INTO event_feed (feed) VALUES ('ticketing');
+
+-- The last event of each ticket that the live feed has shown, to see gaps.
+CREATE TABLE event_ticket_positions (
+    tenant_id bigint NOT NULL,
+    ticket_id bigint NOT NULL,
+    ticket_seq bigint NOT NULL,
+    PRIMARY KEY (tenant_id, ticket_id)
+) WITH (fillfactor = 80);
+
+-- Places of the feed from which replays begin. All events before one are at most as new as `newest_event_at`.
+CREATE TABLE event_marks (
+    events bigint NOT NULL PRIMARY KEY,
+    position text NOT NULL,
+    newest_event_at timestamptz,
+    marked_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE INDEX event_marks_by_event_time ON event_marks (newest_event_at, events);
+
+CREATE INDEX event_marks_by_time ON event_marks (marked_at);
+
+-- Reading the feed again. Kinds: 1 what a subscription missed, until it is level with the live feed; 2 what somebody
+-- asked for, up to `until_events`. States: 1 running, 2 done, 3 failed.
+CREATE TABLE event_replays (
+    tenant_id bigint NOT NULL,
+    replay_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    subscription_id bigint NOT NULL,
+    kind smallint NOT NULL CHECK (kind BETWEEN 1 AND 2),
+    state smallint NOT NULL DEFAULT 1 CHECK (state BETWEEN 1 AND 3),
+    position text NOT NULL,
+    events bigint NOT NULL,
+    -- Events before this place or this instant are passed over.
+    first_event bigint NOT NULL DEFAULT 0,
+    first_event_at timestamptz,
+    until_events bigint,
+    queued bigint NOT NULL DEFAULT 0,
+    failure_reason text NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- When to go on; while somebody does, when its lease ends.
+    next_step_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant_id, subscription_id, replay_id)
+);
+
+CREATE UNIQUE INDEX event_replays_running ON event_replays (subscription_id, kind) WHERE state = 1;
+
+CREATE INDEX event_replays_due ON event_replays (next_step_at) WHERE state = 1;
+
+CREATE INDEX event_replays_settled ON event_replays (created_at) WHERE state <> 1;

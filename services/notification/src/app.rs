@@ -1,12 +1,15 @@
 //! Putting the service together.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plazo_database::SchemaError;
 use plazo_proto::notification::v1::channel_account_service_server::ChannelAccountServiceServer;
 use plazo_proto::notification::v1::notification_service_server::NotificationServiceServer;
+use plazo_proto::notification::v1::webhook_subscription_service_server::WebhookSubscriptionServiceServer;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
+use plazo_proto::ticketing::v1::inbound_service_client::InboundServiceClient;
 use plazo_proto::ticketing::v1::message_state_service_client::MessageStateServiceClient;
 use plazo_service::supervisor::TaskFailed;
 use plazo_service::{
@@ -14,19 +17,23 @@ use plazo_service::{
     connect_lazy, limit_messages,
 };
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::accepting::{Accepting, Wakers};
 use crate::account::AccountRules;
+use crate::callbacks::{CallbackServer, Taking};
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::feed::FeedConsumer;
-use crate::grpc::{ChannelAccounts, Notifications, PERMISSIONS};
+use crate::grpc::{ChannelAccounts, Notifications, PERMISSIONS, WebhookSubscriptions};
 use crate::housekeeping;
+use crate::inbound::InboundDelivery;
 use crate::metrics::NotificationMetrics;
 use crate::reporting::Reporter;
 use crate::sending::{Sender, WebhookClientError, WebhookSender, WhatsAppSender};
 use crate::store::schema;
+use crate::subscriptions::{EventMetrics, EventSender, EventWakers, LiveFeed, Replays};
 
 /// The notification service, built and bound, and not yet running.
 #[derive(Debug)]
@@ -38,6 +45,8 @@ pub struct App {
     ticketing: ServiceChannel,
     webhook: WebhookSender,
     whatsapp: WhatsAppSender,
+    /// With the secrets by which callers are known.
+    callbacks: Option<(CallbackServer, Credentials)>,
 }
 
 /// Why the service can't start, or ended.
@@ -58,6 +67,9 @@ pub enum AppError {
     /// The listener has no address.
     #[error("the listener has no address")]
     Listener(#[source] std::io::Error),
+    /// The address for callbacks can't be taken.
+    #[error("callbacks can't be listened for")]
+    Callbacks(#[source] std::io::Error),
     /// gRPC could not be served.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -72,7 +84,14 @@ impl App {
         let address = listeners.grpc_address().map_err(AppError::Listener)?;
         let ticketing = connect_lazy(&config.ticketing, Actor::service("notification"))?;
         let webhook = WebhookSender::new(&config.webhook)?;
-        let credentials = Credentials::new(&config.credentials, std::env::vars());
+        let variables = std::env::vars_os().filter_map(|(variable, value)| {
+            Some((variable.into_string().ok()?, value.into_string().ok()?))
+        });
+        let credentials = Credentials::new(&config.credentials, variables);
+        let callbacks = CallbackServer::bind(&config.callbacks)
+            .await
+            .map_err(AppError::Callbacks)?
+            .map(|server| (server, credentials.clone()));
         let whatsapp = WhatsAppSender::new(&config.whatsapp, credentials)?;
         let pool = schema::open(&config.database).await?;
         Ok(Self {
@@ -83,12 +102,18 @@ impl App {
             ticketing,
             webhook,
             whatsapp,
+            callbacks,
         })
     }
 
     /// The address at which gRPC will be served.
     pub fn grpc_address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address at which providers will be able to call back, if they are.
+    pub fn callbacks_address(&self) -> Option<SocketAddr> {
+        self.callbacks.as_ref().map(|(server, _)| server.address())
     }
 
     /// Serves and sends until `shutdown` is cancelled, then ends within the grace time of the configuration.
@@ -101,10 +126,13 @@ impl App {
             ticketing,
             webhook,
             whatsapp,
+            callbacks,
         } = self;
         let mut metrics = Metrics::new("notification");
         let ours = NotificationMetrics::register(&mut metrics);
         let wakers = Wakers::default();
+        let event_metrics = EventMetrics::register(&mut metrics);
+        let event_wakers = EventWakers::default();
         let supervisor = Supervisor::new("notification", &shutdown);
 
         let notifications = Notifications {
@@ -121,6 +149,21 @@ impl App {
             },
             wakers: wakers.clone(),
         };
+        let subscriptions = WebhookSubscriptions {
+            pool: pool.clone(),
+            webhook: webhook.clone(),
+            max_waiting: config.subscriptions.max_waiting,
+            wakers: event_wakers.clone(),
+        };
+        start_event_tasks(
+            &supervisor,
+            &config,
+            &pool,
+            &ticketing,
+            &webhook,
+            &event_wakers,
+            &event_metrics,
+        );
         let sender = Sender::new(
             pool.clone(),
             &config,
@@ -138,6 +181,17 @@ impl App {
             &wakers,
             &ours,
         );
+        start_housekeeping(&supervisor, &config, &pool, &ours, &event_metrics);
+
+        start_inbound(
+            &supervisor,
+            &config,
+            &pool,
+            &ticketing,
+            callbacks,
+            &wakers,
+            &ours,
+        );
 
         let server = Server::new(
             &config.server,
@@ -151,6 +205,10 @@ impl App {
         ))
         .add_service(limit_messages!(
             ChannelAccountServiceServer::new(accounts),
+            config.server
+        ))
+        .add_service(limit_messages!(
+            WebhookSubscriptionServiceServer::new(subscriptions),
             config.server
         ));
         tracing::info!(%address, "serving");
@@ -217,19 +275,148 @@ fn start_tasks(
             Ok(())
         }
     });
-    let (queue, gauges) = (pool.clone(), metrics.clone());
+}
+
+fn start_housekeeping(
+    supervisor: &Supervisor,
+    config: &Config,
+    pool: &PgPool,
+    metrics: &NotificationMetrics,
+    event_metrics: &EventMetrics,
+) {
+    let (queue, gauges, events) = (pool.clone(), metrics.clone(), event_metrics.clone());
     supervisor.spawn("measure", OnEnd::Restart, move |shutdown| {
-        let measuring = housekeeping::measure(queue.clone(), gauges.clone(), shutdown);
+        let measuring =
+            housekeeping::measure(queue.clone(), gauges.clone(), events.clone(), shutdown);
         async move {
             measuring.await;
             Ok(())
         }
     });
     let (old_rows, purge) = (pool.clone(), config.purge.clone());
+    let old_events = config.subscriptions.clone();
     supervisor.spawn("purge", OnEnd::Restart, move |shutdown| {
-        let purging = housekeeping::purge(old_rows.clone(), purge.clone(), shutdown);
+        let purging = housekeeping::purge(
+            old_rows.clone(),
+            purge.clone(),
+            old_events.clone(),
+            shutdown,
+        );
         async move {
             purging.await;
+            Ok(())
+        }
+    });
+}
+
+/// Starts what takes callbacks, if it is wanted, and what hands over what customers wrote.
+fn start_inbound(
+    supervisor: &Supervisor,
+    config: &Config,
+    pool: &PgPool,
+    ticketing: &ServiceChannel,
+    callbacks: Option<(CallbackServer, Credentials)>,
+    wakers: &Wakers,
+    metrics: &NotificationMetrics,
+) {
+    let waker = Arc::new(Notify::new());
+    let delivery = InboundDelivery {
+        pool: pool.clone(),
+        client: limit_messages!(
+            InboundServiceClient::new(ticketing.clone()),
+            config.ticketing
+        ),
+        request_timeout: config.ticketing.request_timeout(),
+        config: config.inbound.clone(),
+        waker: Arc::clone(&waker),
+        metrics: metrics.callbacks.clone(),
+    };
+    supervisor.spawn("inbound", OnEnd::Restart, move |shutdown| {
+        let delivery = delivery.clone();
+        async move {
+            delivery.run(shutdown).await;
+            Ok(())
+        }
+    });
+    let Some((server, credentials)) = callbacks else {
+        return;
+    };
+    let taking = Taking {
+        pool: pool.clone(),
+        wakers: wakers.clone(),
+        inbound: waker,
+        metrics: metrics.callbacks.clone(),
+    };
+    let config = config.callbacks.clone();
+    supervisor.spawn("callbacks", OnEnd::Restart, move |shutdown| {
+        let serving = server.clone().run(
+            config.clone(),
+            credentials.clone(),
+            taking.clone(),
+            shutdown,
+        );
+        async move {
+            serving.await;
+            Ok(())
+        }
+    });
+}
+
+/// What serves the webhook subscriptions.
+fn start_event_tasks(
+    supervisor: &Supervisor,
+    config: &Config,
+    pool: &PgPool,
+    ticketing: &ServiceChannel,
+    webhook: &WebhookSender,
+    wakers: &EventWakers,
+    metrics: &EventMetrics,
+) {
+    let client = limit_messages!(
+        FeedServiceClient::new(ticketing.for_streams()),
+        config.ticketing
+    );
+    let live = LiveFeed {
+        pool: pool.clone(),
+        client: client.clone(),
+        config: config.feed.clone(),
+        max_waiting: config.subscriptions.max_waiting,
+        wakers: wakers.clone(),
+        metrics: metrics.clone(),
+    };
+    let replays = Replays {
+        pool: pool.clone(),
+        client,
+        poll: Duration::from_millis(config.subscriptions.poll_ms),
+        max_waiting: config.subscriptions.max_waiting,
+        wakers: wakers.clone(),
+        metrics: metrics.clone(),
+    };
+    let sender = EventSender::new(
+        pool.clone(),
+        config,
+        webhook.clone(),
+        wakers.clone(),
+        metrics.clone(),
+    );
+    supervisor.spawn("event feed", OnEnd::Restart, move |shutdown| {
+        let live = live.clone();
+        async move {
+            live.run(shutdown).await;
+            Ok(())
+        }
+    });
+    supervisor.spawn("event replays", OnEnd::Restart, move |shutdown| {
+        let replays = replays.clone();
+        async move {
+            replays.run(shutdown).await;
+            Ok(())
+        }
+    });
+    supervisor.spawn("event sender", OnEnd::Restart, move |shutdown| {
+        let sender = sender.clone();
+        async move {
+            sender.run(shutdown).await;
             Ok(())
         }
     });

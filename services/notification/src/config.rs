@@ -1,6 +1,7 @@
 //! The configuration; see `config.default.toml` for what each key means.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,8 +34,14 @@ pub struct Config {
     pub whatsapp: WhatsAppConfig,
     /// The e-mail channel.
     pub email: EmailConfig,
+    /// Where providers call back.
+    pub callbacks: CallbacksConfig,
+    /// How what customers write is handed to ticketing.
+    pub inbound: InboundConfig,
     /// How ticketing is told what became of messages.
     pub reporter: ReporterConfig,
+    /// Webhook subscriptions to ticket events.
+    pub subscriptions: SubscriptionsConfig,
     /// What is removed when it is old.
     pub purge: PurgeConfig,
     /// For fault tests.
@@ -171,6 +178,35 @@ pub struct EmailConfig {
     pub allow_without_tls: bool,
 }
 
+/// The section `[callbacks]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallbacksConfig {
+    /// Where HTTP is served for them; nowhere when absent.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
+    /// The largest body, in bytes.
+    pub max_body_bytes: usize,
+    /// A request that takes longer to arrive, or to be answered, is given up, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// Connections at the same time; more wait to be taken.
+    pub max_connections: usize,
+}
+
+/// The section `[inbound]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InboundConfig {
+    /// Messages in one call, 1 to 200.
+    pub batch: u32,
+    /// How often messages are looked for unasked, in milliseconds.
+    pub poll_ms: u64,
+    /// Wait after a call that failed, in milliseconds; doubles.
+    pub first_backoff_ms: u64,
+    /// The longest such wait, in milliseconds.
+    pub max_backoff_ms: u64,
+}
+
 /// The section `[reporter]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,6 +221,24 @@ pub struct ReporterConfig {
     pub max_backoff_ms: u64,
 }
 
+/// The section `[subscriptions]`. The schedule of attempts is that of `[sender]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionsConfig {
+    /// Events that are being sent at the same time.
+    pub max_in_flight: u32,
+    /// The same for each subscription.
+    pub max_in_flight_per_subscription: u32,
+    /// How often events and replays that can go on are looked for unasked, in milliseconds.
+    pub poll_ms: u64,
+    /// Events that may wait for a subscription.
+    pub max_waiting: u32,
+    /// How long delivered and failed events are kept, in days.
+    pub settled_after_d: u32,
+    /// How far back a replay may begin, in days.
+    pub marks_after_d: u32,
+}
+
 /// The section `[purge]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -197,6 +251,8 @@ pub struct PurgeConfig {
     pub answered_requests_after_h: u32,
     /// How long attempts are kept, in days.
     pub attempts_after_d: u32,
+    /// How long callbacks are known, so that their repetitions do nothing, in days.
+    pub seen_callbacks_after_d: u32,
 }
 
 /// The section `[fault]`: each ends the process at the n-th time that a place is reached; 0 is never.
@@ -209,6 +265,8 @@ pub struct FaultConfig {
     pub abort_after_settle: u64,
     /// Messages are sent, and their outcomes are about to be written.
     pub abort_after_send: u64,
+    /// The same with events for subscribers.
+    pub abort_after_event_send: u64,
     /// A batch is about to be committed.
     pub abort_before_accept: u64,
     /// A batch is committed, and its caller not yet answered.
@@ -227,6 +285,7 @@ impl ServiceConfig for Config {
         self.server.validate("server")?;
         self.ticketing.validate("ticketing")?;
         let (sender, reporter) = (&self.sender, &self.reporter);
+        self.subscriptions.validate()?;
         for (key, is_zero) in [
             (
                 "database.max_connections",
@@ -286,7 +345,6 @@ impl ServiceConfig for Config {
                 self.whatsapp.messages_per_second == 0,
             ),
             ("reporter.poll_ms", reporter.poll_ms == 0),
-            ("reporter.first_backoff_ms", reporter.first_backoff_ms == 0),
             ("purge.interval_s", self.purge.interval_s == 0),
             ("purge.batch", self.purge.batch == 0),
         ] {
@@ -297,6 +355,8 @@ impl ServiceConfig for Config {
             "reporter.batch",
             "must be 1 to 500",
         )?;
+        self.callbacks.validate()?;
+        self.inbound.validate()?;
         let is_part = (0.0..=1.0).contains(&sender.retry_jitter);
         refuse_if(!is_part, "sender.retry_jitter", "must be from 0 to 1")?;
         let is_part = (0.0..=1.0).contains(&self.providers.retry_jitter);
@@ -314,11 +374,12 @@ impl ServiceConfig for Config {
             "has more than 100 waits",
         )?;
         let connections = self.database.max_connections;
-        // The feed, the reporter and the settler hold one each while calls need some too.
+        // The feed, the reporter, the settler and what hands over what customers write hold one each while calls need some
+        // too.
         refuse_if(
-            connections < 4,
+            connections < 5,
             "database.max_connections",
-            "must be 4 or more",
+            "must be 5 or more",
         )
     }
 }
@@ -331,6 +392,49 @@ impl Config {
             .request_timeout_ms
             .max(self.whatsapp.request_timeout_ms);
         Duration::from_millis(longest_ms + self.sender.lease_margin_ms)
+    }
+}
+
+impl CallbacksConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        for (key, is_zero) in [
+            ("callbacks.max_body_bytes", self.max_body_bytes == 0),
+            ("callbacks.request_timeout_ms", self.request_timeout_ms == 0),
+            ("callbacks.max_connections", self.max_connections == 0),
+        ] {
+            refuse_if(is_zero, key, "must be above zero")?;
+        }
+        Ok(())
+    }
+}
+
+impl SubscriptionsConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        for (key, is_zero) in [
+            ("subscriptions.max_in_flight", self.max_in_flight == 0),
+            (
+                "subscriptions.max_in_flight_per_subscription",
+                self.max_in_flight_per_subscription == 0,
+            ),
+            ("subscriptions.poll_ms", self.poll_ms == 0),
+            ("subscriptions.max_waiting", self.max_waiting == 0),
+        ] {
+            refuse_if(is_zero, key, "must be above zero")?;
+        }
+        Ok(())
+    }
+}
+
+impl InboundConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        for (key, is_zero) in [
+            ("inbound.poll_ms", self.poll_ms == 0),
+            ("inbound.first_backoff_ms", self.first_backoff_ms == 0),
+        ] {
+            refuse_if(is_zero, key, "must be above zero")?;
+        }
+        let is_batch = (1..=200).contains(&self.batch);
+        refuse_if(!is_batch, "inbound.batch", "must be 1 to 200")
     }
 }
 

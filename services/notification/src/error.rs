@@ -1,7 +1,7 @@
 //! What can go wrong in a use case, and the one table from there to gRPC.
 
 use plazo_service::{request_id_reused, status};
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Why a use case did not do what was asked. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,21 @@ pub(crate) enum Error {
     /// Only waiting messages are called off.
     #[error("message {0} does not wait")]
     NotWaiting(i64),
+    /// Somebody changed it since it was read.
+    #[error("changed since it was read")]
+    EtagMismatch,
+    /// The tenant has as many subscriptions as it may have.
+    #[error("tenant has too many subscriptions")]
+    SubscriptionsLimit,
+    /// A subscription is replayed once at a time.
+    #[error("subscription {0} is being replayed")]
+    ReplayRunning(i64),
+    /// A replay can't begin where it should.
+    #[error("position expired")]
+    PositionExpired,
+    /// No event has this position yet.
+    #[error("position unknown")]
+    PositionUnknown,
     /// The request id was used with another request.
     #[error("request id used before with another request")]
     RequestIdReused,
@@ -63,6 +78,28 @@ impl From<Error> for Status {
                 &format!("message/{message_id}"),
                 "only a message that waits and is not being sent is called off",
             ),
+            Error::EtagMismatch => status::aborted(
+                "ETAG_MISMATCH",
+                "it was changed since it was read: read it again",
+            ),
+            Error::SubscriptionsLimit => status::with_reason(
+                Code::ResourceExhausted,
+                "SUBSCRIPTIONS_LIMIT",
+                "the tenant has as many webhook subscriptions as it may have",
+            ),
+            Error::ReplayRunning(subscription_id) => status::failed_precondition(
+                "REPLAY_RUNNING",
+                &format!("webhook subscription/{subscription_id}"),
+                "an earlier replay of the subscription still runs",
+            ),
+            Error::PositionExpired => status::with_reason(
+                Code::OutOfRange,
+                "POSITION_EXPIRED",
+                "the position is older than what is kept",
+            ),
+            Error::PositionUnknown => {
+                status::invalid("position", "must be the position of a past event")
+            }
             Error::RequestIdReused => request_id_reused(),
             Error::Database(error) => plazo_database::to_status(&error),
             Error::Stored(_) => status::internal(&error),

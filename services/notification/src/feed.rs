@@ -14,16 +14,16 @@
 //! * A warning that a direct call brings is held until the feed has shown its request, for a short time at most, and
 //!   a batch of events is applied as a whole: an answer that is known when the feed gets there is in time.
 
-mod plan;
+pub(crate) mod plan;
+pub(crate) mod stream;
 
 use std::time::Duration;
 
+use plazo_proto::ticketing::v1::StreamEventsResponse;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
-use plazo_proto::ticketing::v1::{StreamEventsRequest, StreamEventsResponse};
 use plazo_service::{ServiceChannel, status};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
 
 use crate::accepting::{self, Wakers};
 use crate::backoff::Backoff;
@@ -33,6 +33,7 @@ use crate::metrics::{NotificationMetrics, Source};
 use crate::store::messages::{self, Incoming};
 use crate::store::{feed as store, reports};
 use plan::{Plan, SequenceBroken};
+use stream::{EventStream, StreamError};
 
 /// A batch that loses against another transaction is tried so often in all before the stream is opened anew.
 const MAX_ATTEMPTS: u32 = 4;
@@ -54,27 +55,23 @@ pub(crate) struct FeedConsumer {
 /// Why the stream was left.
 #[derive(Debug, thiserror::Error)]
 enum FeedError {
-    #[error("the event stream broke")]
-    Stream(#[source] Box<Status>),
-    #[error("the event stream was silent for too long")]
-    Silent,
-    #[error("the event stream ended")]
-    Ended,
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     #[error("database")]
     Database(#[from] sqlx::Error),
     #[error("another replica has applied these events")]
     Overtaken,
     /// Going on would lose events: somebody must look.
-    #[error("the stored position can't be used")]
-    Position(#[source] Box<Status>),
-    /// The same.
     #[error(transparent)]
     Sequence(#[from] SequenceBroken),
 }
 
 impl FeedError {
     fn is_lasting(&self) -> bool {
-        matches!(self, Self::Position(_) | Self::Sequence(_))
+        matches!(
+            self,
+            Self::Stream(StreamError::Position(_)) | Self::Sequence(_)
+        )
     }
 }
 
@@ -119,14 +116,15 @@ impl FeedConsumer {
             Ok(position) => position,
             Err(error) => return error.into(),
         };
-        let mut stream = match self.open(&position).await {
+        let silence = Duration::from_millis(self.config.silence_timeout_ms);
+        let mut stream = match EventStream::open(&self.client, &position, silence).await {
             Ok(stream) => stream,
-            Err(error) => return error,
+            Err(error) => return error.into(),
         };
         loop {
-            let batch = match self.next_batch(&mut stream).await {
+            let batch = match stream.next().await {
                 Ok(batch) => batch,
-                Err(error) => return error,
+                Err(error) => return error.into(),
             };
             backoff.reset();
             if let Err(error) = self.apply(&position, &batch).await {
@@ -134,31 +132,6 @@ impl FeedConsumer {
             }
             position = batch.position;
         }
-    }
-
-    async fn open(&self, position: &str) -> Result<Streaming<StreamEventsResponse>, FeedError> {
-        let request = StreamEventsRequest {
-            position: position.to_owned(),
-        };
-        let opened = self
-            .within_silence(self.client.clone().stream_events(request))
-            .await?;
-        opened.map(tonic::Response::into_inner).map_err(from_status)
-    }
-
-    async fn next_batch(
-        &self,
-        stream: &mut Streaming<StreamEventsResponse>,
-    ) -> Result<StreamEventsResponse, FeedError> {
-        let next = self.within_silence(stream.message()).await?;
-        next.map_err(from_status)?.ok_or(FeedError::Ended)
-    }
-
-    async fn within_silence<F: Future>(&self, future: F) -> Result<F::Output, FeedError> {
-        let bound = Duration::from_millis(self.config.silence_timeout_ms);
-        tokio::time::timeout(bound, future)
-            .await
-            .map_err(|_| FeedError::Silent)
     }
 
     /// Applies a batch that follows `position`, as a whole.
@@ -247,15 +220,5 @@ impl FeedConsumer {
             self.metrics.feed_lag_seconds.set(lag);
         }
         Ok(())
-    }
-}
-
-fn from_status(status: Status) -> FeedError {
-    let reason = status::reason_of(&status);
-    match reason.as_deref() {
-        Some("POSITION_INVALID" | "FEED_REPLACED" | "POSITION_EXPIRED") => {
-            FeedError::Position(Box::new(status))
-        }
-        _ => FeedError::Stream(Box::new(status)),
     }
 }

@@ -3,12 +3,14 @@
 mod channel_accounts;
 mod convert;
 mod notification;
+mod webhook_subscriptions;
 
 use plazo_service::{Actor, MethodPermissions, Permission, status};
 use tonic::{Request, Status};
 
 pub(crate) use channel_accounts::ChannelAccounts;
 pub(crate) use notification::Notifications;
+pub(crate) use webhook_subscriptions::WebhookSubscriptions;
 
 /// Who may call what.
 pub(crate) const PERMISSIONS: MethodPermissions = &[
@@ -46,6 +48,42 @@ pub(crate) const PERMISSIONS: MethodPermissions = &[
     ),
     (
         "/plazo.notification.v1.ChannelAccountService/SetChannelAccountEnabled",
+        &[Permission::HelpdeskEdit],
+    ),
+    (
+        "/plazo.notification.v1.WebhookSubscriptionService/CreateWebhookSubscription",
+        &[Permission::HelpdeskEdit],
+    ),
+    (
+        "/plazo.notification.v1.WebhookSubscriptionService/GetWebhookSubscription",
+        &[Permission::HelpdeskView],
+    ),
+    (
+        "/plazo.notification.v1.WebhookSubscriptionService/ListWebhookSubscriptions",
+        &[Permission::HelpdeskView],
+    ),
+    (
+        "/plazo.notification.v1.WebhookSubscriptionService/UpdateWebhookSubscription",
+        &[Permission::HelpdeskEdit],
+    ),
+    (
+        "/plazo.notification.v1.WebhookSubscriptionService/DeleteWebhookSubscription",
+        &[Permission::HelpdeskEdit],
+    ),
+    (
+        "/plazo.notification.v1.WebhookSubscriptionService/RotateWebhookSecret",
+        &[Permission::HelpdeskEdit],
+    ),
+    (
+        "/plazo.notification.v1.WebhookSubscriptionService/TestWebhookSubscription",
+        &[Permission::HelpdeskEdit],
+    ),
+    (
+        "/plazo.notification.v1.WebhookSubscriptionService/ListWebhookDeliveries",
+        &[Permission::HelpdeskView],
+    ),
+    (
+        "/plazo.notification.v1.WebhookSubscriptionService/ReplayWebhookEvents",
         &[Permission::HelpdeskEdit],
     ),
 ];

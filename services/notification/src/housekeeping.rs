@@ -6,9 +6,10 @@ use plazo_service::status;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::PurgeConfig;
+use crate::config::{PurgeConfig, SubscriptionsConfig};
 use crate::metrics::NotificationMetrics;
-use crate::store::{accounts, purge, queue};
+use crate::store::{accounts, deliveries, inbound, purge, queue};
+use crate::subscriptions::EventMetrics;
 
 const MEASURE_PERIOD: Duration = Duration::from_secs(5);
 
@@ -16,6 +17,7 @@ const MEASURE_PERIOD: Duration = Duration::from_secs(5);
 pub(crate) async fn measure(
     pool: PgPool,
     metrics: NotificationMetrics,
+    events: EventMetrics,
     shutdown: CancellationToken,
 ) {
     loop {
@@ -25,6 +27,12 @@ pub(crate) async fn measure(
             }
             Err(error) => {
                 tracing::warn!(error = status::chain(&error), "accounts can't be counted");
+            }
+        }
+        match deliveries::stats(&pool).await {
+            Ok(stats) => events.set(&stats),
+            Err(error) => {
+                tracing::warn!(error = status::chain(&error), "events can't be measured");
             }
         }
         match queue::stats(&pool).await {
@@ -39,6 +47,18 @@ pub(crate) async fn measure(
                 tracing::warn!(error = status::chain(&error), "the queue can't be measured");
             }
         }
+        match inbound::stats(&pool).await {
+            Ok(stats) => {
+                metrics.callbacks.inbound_waiting.set(stats.waiting);
+                metrics.callbacks.inbound_lag_seconds.set(stats.oldest_secs);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = status::chain(&error),
+                    "what customers wrote can't be measured"
+                );
+            }
+        }
         if shutdown
             .run_until_cancelled(tokio::time::sleep(MEASURE_PERIOD))
             .await
@@ -50,7 +70,12 @@ pub(crate) async fn measure(
 }
 
 /// Removes old rows until shutdown.
-pub(crate) async fn purge(pool: PgPool, config: PurgeConfig, shutdown: CancellationToken) {
+pub(crate) async fn purge(
+    pool: PgPool,
+    config: PurgeConfig,
+    events: SubscriptionsConfig,
+    shutdown: CancellationToken,
+) {
     let period = Duration::from_secs(config.interval_s);
     while shutdown
         .run_until_cancelled(tokio::time::sleep(period))
@@ -58,11 +83,13 @@ pub(crate) async fn purge(pool: PgPool, config: PurgeConfig, shutdown: Cancellat
         .is_some()
     {
         loop {
-            let removed = purge_once(&pool, &config).await.unwrap_or_else(|error| {
-                tracing::warn!(error = status::chain(&error), "old rows can't be removed");
-                0
-            });
-            // Less than a full batch of both: nothing is left.
+            let removed = purge_once(&pool, &config, &events)
+                .await
+                .unwrap_or_else(|error| {
+                    tracing::warn!(error = status::chain(&error), "old rows can't be removed");
+                    0
+                });
+            // Less than a full batch of all: nothing is left.
             if removed < u64::from(config.batch) || shutdown.is_cancelled() {
                 break;
             }
@@ -70,9 +97,19 @@ pub(crate) async fn purge(pool: PgPool, config: PurgeConfig, shutdown: Cancellat
     }
 }
 
-async fn purge_once(pool: &PgPool, config: &PurgeConfig) -> Result<u64, sqlx::Error> {
-    let hours = config.answered_requests_after_h;
-    let requests = purge::answered_requests(pool, hours, config.batch).await?;
-    let attempts = purge::attempts(pool, config.attempts_after_d, config.batch).await?;
-    Ok(requests.max(attempts))
+async fn purge_once(
+    pool: &PgPool,
+    config: &PurgeConfig,
+    events: &SubscriptionsConfig,
+) -> Result<u64, sqlx::Error> {
+    let batch = config.batch;
+    let removed = [
+        purge::answered_requests(pool, config.answered_requests_after_h, batch).await?,
+        purge::attempts(pool, config.attempts_after_d, batch).await?,
+        purge::seen_callbacks(pool, config.seen_callbacks_after_d, batch).await?,
+        purge::settled_events(pool, events.settled_after_d, batch).await?,
+        purge::event_marks(pool, events.marks_after_d, batch).await?,
+        purge::deleted_subscriptions(pool, batch).await?,
+    ];
+    Ok(removed.into_iter().max().unwrap_or(0))
 }

@@ -5,6 +5,14 @@ use plazo_proto::common::v1::Channel;
 use plazo_proto::notification::v1::{ActiveMessage, ActiveMessageKind};
 use plazo_service::Redacted;
 
+/// What providers know our messages by begins with it.
+pub(crate) const REFERENCE_PREFIX: &str = "msg_";
+
+/// What providers know a message by, and give back.
+pub(crate) fn reference_of(message_id: i64) -> String {
+    format!("{REFERENCE_PREFIX}{message_id}")
+}
+
 const KEY_BYTES_MAX: usize = 128;
 const TEXT_CHARS_MAX: usize = 4_096;
 const ADDRESS_CHARS_MAX: usize = 256;

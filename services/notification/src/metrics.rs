@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicU64;
 
 use plazo_service::Metrics;
+
+pub(crate) use crate::callbacks::metrics::CallbackMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -27,6 +29,7 @@ pub(crate) struct NotificationMetrics {
     pub(crate) feed_events: Counter,
     pub(crate) feed_lag_seconds: Seconds,
     pub(crate) feed_stopped: Gauge,
+    pub(crate) callbacks: CallbackMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -118,6 +121,7 @@ impl NotificationMetrics {
             "1 when the event stream can't be applied until somebody mends it",
             ours.feed_stopped.clone(),
         );
+        ours.callbacks.register(registry);
         ours
     }
 

@@ -10,7 +10,7 @@ mod channel;
 mod lanes;
 mod pace;
 pub(crate) mod parameters;
-mod retry;
+pub(crate) mod retry;
 mod settling;
 pub(crate) mod signing;
 mod tidying;
@@ -34,10 +34,11 @@ use crate::config::Config;
 use crate::fault::FaultPoint;
 use crate::metrics::NotificationMetrics;
 use crate::store::queue::{self, ClaimLimits, Claimed, Settlement};
+pub(crate) use channel::Outcome;
 use channel::{Attempted, Channels, Health};
 use lanes::{BreakerRules, Lanes, Slot};
 pub use webhook::WebhookClientError;
-pub(crate) use webhook::WebhookSender;
+pub(crate) use webhook::{SignedCall, WebhookSender};
 pub(crate) use whatsapp::WhatsAppSender;
 
 /// Sends messages.

@@ -1,13 +1,19 @@
 //! Persistence in PostgreSQL. Time is the database's `clock_timestamp()` throughout.
 
 pub(crate) mod accounts;
+pub(crate) mod callbacks;
+pub(crate) mod deliveries;
+pub(crate) mod event_feed;
 pub(crate) mod feed;
+pub(crate) mod inbound;
 pub(crate) mod messages;
 pub(crate) mod purge;
 pub(crate) mod queue;
+pub(crate) mod replays;
 pub(crate) mod reports;
 pub(crate) mod requests;
 pub(crate) mod schema;
+pub(crate) mod subscriptions;
 
 /// States as they are stored: the numbers of `ActiveMessageState`.
 pub(crate) mod state {

@@ -35,6 +35,8 @@ CREATE TABLE bots (
     -- Codes of close sources.
     unassign_on_close smallint[] NOT NULL DEFAULT '{}',
     calendar_id bigint,
+    -- Whether a customer's message that no ticket can take opens one.
+    open_ticket_on_inbound boolean NOT NULL DEFAULT false,
     -- The policy in force for new cycles; null for none.
     policy_version bigint,
     -- Raised by each change; the etag of the bot.
@@ -42,6 +44,8 @@ CREATE TABLE bots (
     PRIMARY KEY (tenant_id, bot_id),
     FOREIGN KEY (tenant_id, calendar_id) REFERENCES calendars
 );
+-- For a customer's message that comes by a channel account.
+CREATE INDEX bots_by_channel_account ON bots (tenant_id, channel_account_id, bot_id) WHERE channel_account_id <> 0;
 CREATE INDEX bots_by_calendar ON bots (tenant_id, calendar_id) WHERE calendar_id IS NOT NULL;
 
 -- Versions are never changed: a running cycle keeps the version that it started with.
@@ -159,6 +163,8 @@ CREATE INDEX tickets_of_queue ON tickets (tenant_id, queue_id, is_open, ticket_i
 CREATE INDEX tickets_of_agent ON tickets (tenant_id, agent_id, is_open, ticket_id DESC)
     WHERE agent_id IS NOT NULL AND NOT is_unlinked;
 
+-- For a customer's message that comes by a channel: his open ticket, else his last one.
+CREATE INDEX tickets_of_contact ON tickets (tenant_id, contact_id, is_open, ticket_id);
 CREATE INDEX tickets_by_previous ON tickets (tenant_id, previous_ticket_id, ticket_id)
     WHERE previous_ticket_id IS NOT NULL;
 
@@ -244,6 +250,19 @@ CREATE TABLE messages (
     channel_at timestamptz,
     PRIMARY KEY (tenant_id, ticket_id, ticket_seq)
 );
+
+-- Messages of customers that came by a channel account, by the channel's name for them: each is taken once.
+CREATE TABLE inbound_messages (
+    tenant_id bigint NOT NULL,
+    channel_account_id bigint NOT NULL,
+    provider_message_id text NOT NULL,
+    -- The ticket that it stands in; null when it was ignored.
+    ticket_id bigint,
+    -- When it was ignored. Such a row is kept for some days only: nothing hangs on it but what a repetition does.
+    ignored_at timestamptz,
+    PRIMARY KEY (tenant_id, channel_account_id, provider_message_id)
+);
+CREATE INDEX inbound_messages_ignored ON inbound_messages (ignored_at) WHERE ignored_at IS NOT NULL;
 
 -- What became of the active messages that tickets asked for. States only move forward.
 CREATE TABLE active_message_states (

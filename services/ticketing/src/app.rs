@@ -8,6 +8,7 @@ use plazo_database::BoundedPool;
 use plazo_proto::FILE_DESCRIPTOR_SET;
 use plazo_proto::ticketing::v1::contact_service_server::ContactServiceServer;
 use plazo_proto::ticketing::v1::feed_service_server::FeedServiceServer;
+use plazo_proto::ticketing::v1::inbound_service_server::InboundServiceServer;
 use plazo_proto::ticketing::v1::message_state_service_server::MessageStateServiceServer;
 use plazo_proto::ticketing::v1::settings_service_server::SettingsServiceServer;
 use plazo_proto::ticketing::v1::ticket_service_server::TicketServiceServer;
@@ -29,8 +30,8 @@ use crate::feed::lag;
 use crate::firing::Firing;
 use crate::grpc::permissions::PERMISSIONS;
 use crate::grpc::{
-    ContactService, FeedService, HandlerService, MessageStateService, SettingsService,
-    TicketService,
+    ContactService, FeedService, HandlerService, InboundService, MessageStateService,
+    SettingsService, TicketService,
 };
 use crate::maintenance;
 use crate::metrics::{ApplyingMetrics, FeedMetrics, FiringMetrics, RelayMetrics};
@@ -120,6 +121,7 @@ impl App {
         let contacts = ContactService::new(changes.clone());
         let handler = HandlerService::new(changes.clone(), firing);
         let feed = FeedService::new(changes.clone(), feed_metrics);
+        let inbound = InboundService::new(changes.clone(), Arc::clone(&policies));
         let states = MessageStateService::new(changes, policies);
         let limits = &config.server;
         let served = Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
@@ -138,6 +140,7 @@ impl App {
                 MessageStateServiceServer::new(states),
                 limits
             ))
+            .add_service(limit_messages!(InboundServiceServer::new(inbound), limits))
             .run(listeners, supervisor.shutdown_token())
             .await;
         // Ends the tasks as well when the server could not go on.

@@ -3,7 +3,8 @@
 //! A request comes in through [`grpc`], which checks it and calls a use case ([`tickets`], [`settings`],
 //! [`contacts`]) inside a transaction ([`changes`]); use cases decide with the pure rules of `plazo_domain` and write
 //! through [`store`]. Deadlines go to the timer by the [`relay`], with the [`sweep`] as a net under it; the timer comes
-//! back through [`firing`]; notification through [`reports`]. Other services read what happened from the [`feed`].
+//! back through [`firing`]; notification through [`reports`], and
+//! with what customers wrote through [`inbound`]. Other services read what happened from the [`feed`].
 
 pub mod app;
 pub mod applying;
@@ -16,6 +17,7 @@ pub mod feed;
 pub mod firing;
 mod fitting;
 pub mod grpc;
+pub mod inbound;
 mod instants;
 mod maintenance;
 pub mod metrics;

@@ -9,10 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{FeedConfig, RequestsConfig};
 use crate::error::Error;
+use crate::store::inbound;
 
 const WEEKS_AHEAD: i32 = 2;
 /// One statement deletes so many answers; the next one follows at once while there are more.
 const PURGE_BATCH: i64 = 5_000;
+/// A message that was ignored is known so long: channels repeat themselves for a week at most.
+const KEEP_IGNORED_DAYS: i32 = 7;
 /// The most statements a round, so that a round ends.
 const PURGE_ROUNDS: u32 = 200;
 
@@ -54,7 +57,20 @@ async fn round(pool: &PgPool, feed: &FeedConfig, requests: &RequestsConfig) -> R
             tracing::info!(dropped, "dropped partitions of old events");
         }
     }
-    purge_answers(pool, requests).await
+    purge_answers(pool, requests).await?;
+    purge_ignored(pool).await
+}
+
+async fn purge_ignored(pool: &PgPool) -> Result<(), Error> {
+    for _ in 0..PURGE_ROUNDS {
+        let mut connection = pool.acquire().await?;
+        let deleted =
+            inbound::forget_ignored(&mut connection, KEEP_IGNORED_DAYS, PURGE_BATCH).await?;
+        if deleted < PURGE_BATCH.unsigned_abs() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn purge_answers(pool: &PgPool, requests: &RequestsConfig) -> Result<(), Error> {

@@ -8,6 +8,7 @@ pub mod clocks;
 pub mod contacts;
 pub mod deadlines;
 pub mod events;
+pub mod inbound;
 pub mod messages;
 pub mod names;
 pub mod parties;

@@ -13,7 +13,7 @@ use crate::store::feed::{CallOff, TicketKey};
 /// An event is missing or came twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("ticket {ticket_id} of tenant {tenant_id}: event {found} came where {expected} was due")]
-pub(super) struct SequenceBroken {
+pub(crate) struct SequenceBroken {
     tenant_id: i64,
     ticket_id: i64,
     expected: i64,
@@ -34,7 +34,7 @@ pub(super) struct Plan {
 }
 
 /// The tickets of a batch, each once.
-pub(super) fn tickets_of(events: &[TicketEvent]) -> Vec<TicketKey> {
+pub(crate) fn tickets_of(events: &[TicketEvent]) -> Vec<TicketKey> {
     let mut tickets: Vec<_> = events
         .iter()
         .map(|event| (event.tenant_id, event.ticket_id))
@@ -44,29 +44,40 @@ pub(super) fn tickets_of(events: &[TicketEvent]) -> Vec<TicketKey> {
     tickets
 }
 
+/// The last event of each ticket of a batch that follows `before`.
+pub(crate) fn follow(
+    events: &[TicketEvent],
+    before: &BTreeMap<TicketKey, i64>,
+) -> Result<BTreeMap<TicketKey, i64>, SequenceBroken> {
+    let mut positions = BTreeMap::new();
+    for event in events {
+        let ticket = (event.tenant_id, event.ticket_id);
+        let last = positions.get(&ticket).or_else(|| before.get(&ticket));
+        let expected = last.copied().unwrap_or(0) + 1;
+        if event.ticket_seq != expected {
+            return Err(SequenceBroken {
+                tenant_id: event.tenant_id,
+                ticket_id: event.ticket_id,
+                expected,
+                found: event.ticket_seq,
+            });
+        }
+        positions.insert(ticket, event.ticket_seq);
+    }
+    Ok(positions)
+}
+
 impl Plan {
     /// The plan for events that follow `before`, the last applied event of each ticket that has one.
     pub(super) fn new(
         events: &[TicketEvent],
         before: &BTreeMap<TicketKey, i64>,
     ) -> Result<Self, SequenceBroken> {
-        let mut plan = Self::default();
+        let mut plan = Self {
+            ticket_positions: follow(events, before)?,
+            ..Self::default()
+        };
         for event in events {
-            let ticket = (event.tenant_id, event.ticket_id);
-            let last = plan
-                .ticket_positions
-                .get(&ticket)
-                .or_else(|| before.get(&ticket));
-            let expected = last.copied().unwrap_or(0) + 1;
-            if event.ticket_seq != expected {
-                return Err(SequenceBroken {
-                    tenant_id: event.tenant_id,
-                    ticket_id: event.ticket_id,
-                    expected,
-                    found: event.ticket_seq,
-                });
-            }
-            plan.ticket_positions.insert(ticket, event.ticket_seq);
             plan.add(event);
         }
         Ok(plan)

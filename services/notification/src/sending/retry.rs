@@ -6,7 +6,7 @@ use crate::config::{ProvidersConfig, SenderConfig};
 
 /// The schedule of attempts.
 #[derive(Debug, Clone)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     delays: Vec<Duration>,
     jitter: f64,
     /// When the last delay repeats: how long after its beginning a message is given up.
@@ -15,7 +15,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// The schedule of Standard Webhooks: as many attempts as there are delays, and one.
-    pub(super) fn of_webhooks(config: &SenderConfig) -> Self {
+    pub(crate) fn of_webhooks(config: &SenderConfig) -> Self {
         Self {
             delays: durations(&config.retry_delays_ms),
             jitter: config.retry_jitter,
@@ -24,7 +24,7 @@ impl Schedule {
     }
 
     /// The schedule of all other channels: the last delay repeats until a message is given up.
-    pub(super) fn of_providers(config: &ProvidersConfig) -> Self {
+    pub(crate) fn of_providers(config: &ProvidersConfig) -> Self {
         Self {
             delays: durations(&config.retry_delays_ms),
             jitter: config.retry_jitter,
@@ -33,13 +33,13 @@ impl Schedule {
     }
 
     /// Whether a message of this age is not even tried.
-    pub(super) fn is_over(&self, age: Duration) -> bool {
+    pub(crate) fn is_over(&self, age: Duration) -> bool {
         self.horizon.is_some_and(|horizon| age >= horizon)
     }
 
     /// The wait after an attempt, by its number from 1, of a message of an age; none when it is given up. Never
     /// shorter than the schedule says, so that jitter brings nobody to the limits of a provider, nor than `at_least`.
-    pub(super) fn wait_after(
+    pub(crate) fn wait_after(
         &self,
         attempt: i32,
         age: Duration,

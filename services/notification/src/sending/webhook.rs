@@ -18,6 +18,7 @@ use super::channel::{ChannelSender, Outcome};
 use super::signing;
 use crate::account::decode_settings;
 use crate::config::WebhookConfig;
+use crate::message::reference_of;
 use crate::store::queue::Claimed;
 
 /// An endpoint can't put a message off for longer.
@@ -27,6 +28,17 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 #[derive(Debug, thiserror::Error)]
 #[error("an HTTP client can't be made")]
 pub struct WebhookClientError(#[from] reqwest::Error);
+
+/// A call to an endpoint.
+#[derive(Debug)]
+pub(crate) struct SignedCall<'a> {
+    pub(crate) url: &'a str,
+    /// Each of them signs it.
+    pub(crate) secrets: Vec<&'a [u8]>,
+    /// The same at each attempt.
+    pub(crate) id: String,
+    pub(crate) body: Vec<u8>,
+}
 
 /// Calls endpoints.
 #[derive(Debug, Clone)]
@@ -72,36 +84,48 @@ impl WebhookSender {
         if !is_image_url(&message.image_url.0) {
             return Outcome::failed("IMAGE_URL_INVALID");
         }
+        let call = SignedCall {
+            url: &webhook.url,
+            secrets: vec![secret],
+            id: reference_of(message.message_id),
+            body: body(message),
+        };
+        self.post(call, attempt_at).await.0
+    }
+
+    /// Makes a signed call; what came of it, and the status of the answer, 0 without one.
+    pub(crate) async fn post(&self, call: SignedCall<'_>, attempt_at: Timestamp) -> (Outcome, u16) {
         // The resolver sees names alone; addresses in the URL are checked here, and again at each attempt,
         // since the settings may have become stricter.
-        let url = match self.policy.check_form(&webhook.url) {
+        let url = match self.policy.check_form(call.url) {
             Ok(url) => url,
-            Err(UrlError::Private) => return Outcome::failed("ADDRESS_NOT_ALLOWED"),
-            Err(_) => return Outcome::failed("URL_NOT_ALLOWED"),
+            Err(UrlError::Private) => return (Outcome::failed("ADDRESS_NOT_ALLOWED"), 0),
+            Err(_) => return (Outcome::failed("URL_NOT_ALLOWED"), 0),
         };
-        let body = body(message);
-        let id = format!("msg_{}", message.message_id);
         let timestamp = attempt_at.as_second();
+        let signatures: Vec<_> = call
+            .secrets
+            .iter()
+            .map(|secret| signing::sign(secret, &call.id, timestamp, &call.body))
+            .collect();
         let answer = self
             .client
             .post(url)
             .header(CONTENT_TYPE, "application/json")
-            .header("webhook-id", &id)
+            .header("webhook-id", &call.id)
             .header("webhook-timestamp", timestamp)
-            .header(
-                "webhook-signature",
-                signing::sign(secret, &id, timestamp, &body),
-            )
-            .body(body)
+            .header("webhook-signature", signatures.join(" "))
+            .body(call.body)
             .send()
             .await;
         match answer {
             Ok(response) => {
-                let outcome = judge(response.status(), response.headers(), attempt_at);
+                let status = response.status();
+                let outcome = judge(status, response.headers(), attempt_at);
                 self.read_away(response).await;
-                outcome
+                (outcome, status.as_u16())
             }
-            Err(error) => judge_error(&error),
+            Err(error) => (judge_error(&error), 0),
         }
     }
 

@@ -50,6 +50,23 @@ pub(crate) async fn create(
     .await
 }
 
+/// One account of a tenant.
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    channel_account_id: i64,
+) -> Result<Option<Account>, sqlx::Error> {
+    sqlx::query_as!(
+        Account,
+        "SELECT channel_account_id, name, channel, settings, credential_name, enabled, stopped_reason, stopped_at
+         FROM channel_accounts WHERE tenant_id = $1 AND channel_account_id = $2",
+        tenant_id,
+        channel_account_id
+    )
+    .fetch_optional(connection)
+    .await
+}
+
 /// One page of a tenant's accounts by id, with ids above `after`.
 pub(crate) async fn list(
     pool: &PgPool,

@@ -26,7 +26,12 @@ async fn the_position_survives_a_restart() {
         .ticketing
         .until_reported(&warning(2, 2).idempotency_key, State::Delivered)
         .await;
-    assert_eq!(world.ticketing.opened_at(), ["", "2"]);
+    let opened_at = world.ticketing.opened_at();
+    // Webhook subscriptions follow the stream as well.
+    for position in ["", "2"] {
+        assert!(opened_at.iter().any(|one| one == position), "{opened_at:?}");
+    }
+    assert_eq!(opened_at.len(), 4, "{opened_at:?}");
     assert_eq!(world.count("SELECT count(*) FROM active_messages").await, 4);
     service.stop().await;
 }
@@ -48,7 +53,8 @@ async fn a_gap_stops_the_feed_and_says_so() {
             service
                 .metrics()
                 .await
-                .contains("plazo_notification_feed_stopped 1")
+                .lines()
+                .any(|line| line == "plazo_notification_feed_stopped 1")
                 .then_some(())
         })
         .await;

@@ -1,6 +1,7 @@
 //! The notification service over real sockets: a scripted ticketing, a webhook endpoint, and PostgreSQL.
 
 mod accepting;
+mod callbacks;
 mod calling_off;
 mod faults;
 mod feed;
@@ -8,6 +9,10 @@ mod input;
 mod logs;
 mod plans;
 mod reports;
+mod subscription_calls;
+mod subscription_order;
+mod subscription_replays;
+mod subscriptions;
 mod support;
 mod uncertain;
 mod webhooks;

@@ -1,7 +1,10 @@
 //! What all tests share: the service under test, and those around it.
 
+pub(crate) mod callers;
 pub(crate) mod endpoint;
+pub(crate) mod inbound;
 pub(crate) mod process;
+pub(crate) mod subscriptions;
 pub(crate) mod ticketing;
 pub(crate) mod whatsapp;
 
@@ -173,11 +176,13 @@ impl World {
     pub(crate) async fn start(&self) -> Service {
         let (app, metrics_address) = self.build().await.expect("the service can be built");
         let address = app.grpc_address();
+        let callbacks_address = app.callbacks_address();
         let shutdown = CancellationToken::new();
         let running = spawn(app.run(shutdown.clone()));
         Service {
             api: Api { address },
             metrics_address,
+            callbacks_address,
             shutdown,
             running,
         }
@@ -200,6 +205,7 @@ impl World {
 pub(crate) struct Service {
     pub(crate) api: Api,
     pub(crate) metrics_address: Option<SocketAddr>,
+    pub(crate) callbacks_address: Option<SocketAddr>,
     shutdown: CancellationToken,
     running: JoinHandle<Result<(), AppError>>,
 }
@@ -230,7 +236,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    fn channel(self, actor: Actor) -> ServiceChannel {
+    pub(crate) fn channel(self, actor: Actor) -> ServiceChannel {
         let config = ClientConfig::new(format!("http://{}", self.address));
         connect_lazy(&config, actor).expect("the address is one")
     }

@@ -307,7 +307,7 @@ async fn an_answer_that_comes_after_the_lease_still_counts() {
     service.api.until(id, State::Uncertain).await;
     desk.provider.release.add_permits(1);
     let sent = service.api.until(id, State::Sent).await;
-    assert_eq!(sent.provider_message_id, format!("wamid.{id}"));
+    assert_eq!(sent.provider_message_id, format!("wamid.msg_{id}"));
     assert_eq!((sent.failure_reason.as_str(), sent.attempts.len()), ("", 1));
     assert_eq!(sent.attempts[0].outcome, "OK");
     world.ticketing.until_reported(&key, State::Sent).await;

@@ -48,7 +48,7 @@ async fn text_and_image_go_out_within_the_window() {
     let key = message.idempotency_key.clone();
     let text = service.api.send_one(message).await.message_id;
     let sent = service.api.until(text, State::Sent).await;
-    assert_eq!(sent.provider_message_id, format!("wamid.{text}"));
+    assert_eq!(sent.provider_message_id, format!("wamid.msg_{text}"));
     assert_eq!(sent.attempts[0].outcome, "OK");
     let request = provider.until_taken(text).await;
     assert_eq!(request["to"], ANA);

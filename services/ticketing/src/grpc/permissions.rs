@@ -70,6 +70,10 @@ pub const PERMISSIONS: MethodPermissions = &[
         SERVICE,
     ),
     (
+        "/plazo.ticketing.v1.InboundService/RecordInboundMessages",
+        SERVICE,
+    ),
+    (
         "/plazo.timer.v1.TicketHandlerService/HandleDueTickets",
         SERVICE,
     ),

@@ -3,7 +3,7 @@
 mod batches;
 mod explain;
 mod reads;
-mod requests;
+pub(in crate::grpc) mod requests;
 mod transcript;
 mod watch;
 

@@ -31,6 +31,8 @@ pub struct BotChange {
     pub late_reply_grace: Option<TimeValue>,
     /// The calendar that business time is counted by; 0 for none.
     pub calendar_id: Option<i64>,
+    /// Whether a customer's message that no ticket can take opens one.
+    pub open_ticket_on_inbound: Option<bool>,
 }
 
 /// Denied to an actor who may use some bots only: the new one would not be among them.
@@ -153,6 +155,10 @@ fn set(fields: &mut BotFields, change: &BotChange) {
     put(
         &mut fields.late_reply_grace,
         change.late_reply_grace.as_ref(),
+    );
+    put(
+        &mut fields.open_ticket_on_inbound,
+        change.open_ticket_on_inbound.as_ref(),
     );
     if let Some(calendar_id) = change.calendar_id {
         fields.calendar_id = (calendar_id != 0).then_some(calendar_id);

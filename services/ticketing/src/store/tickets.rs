@@ -227,6 +227,25 @@ pub async fn known_to(
     rows.into_iter().map(FactsRow::into_known).collect()
 }
 
+/// The open ticket of a contact with one of some bots, the last opened if there are several; else the last closed one.
+pub async fn of_contact(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    contact_id: i64,
+    bot_ids: &[i64],
+) -> Result<Option<i64>, Error> {
+    let ticket_id = sqlx::query_scalar!(
+        "SELECT ticket_id FROM tickets WHERE tenant_id = $1 AND contact_id = $2 AND bot_id = ANY ($3)
+         ORDER BY is_open DESC, ticket_id DESC LIMIT 1",
+        tenant_id,
+        contact_id,
+        bot_ids
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(ticket_id)
+}
+
 /// The last ticket that continues this one.
 pub async fn continuation(
     connection: &mut PgConnection,

@@ -189,25 +189,22 @@ impl Recording<'_> {
     ) -> Result<i64, Error> {
         let author = new.author;
         let said_at = new.channel_at;
-        while let Some(closure) = self.change(ticket_id)?.facts.closure.clone() {
+        loop {
             let change = self.change(ticket_id)?;
-            let written_at = said_at.map(|at| plausible(at, change.facts.opened_at, change.now()));
-            let is_superseded = closure.source == CloseSource::CustomerInactivity
-                && written_at.is_some_and(|written_at| {
-                    let grace = change.settings.late_reply_grace;
-                    supersedes_close(closure.closed_at, grace, written_at, change.now())
-                });
-            let window = change.settings.reopen_window;
-            let is_unlinked = change.facts.is_unlinked;
-            if is_superseded && !is_unlinked {
-                change.supersede_close(author);
-                break;
+            match WayIn::of(change, said_at) {
+                WayIn::Open => break,
+                WayIn::SupersedesClose => {
+                    change.supersede_close(author);
+                    break;
+                }
+                WayIn::Reopens => {
+                    self.reopen(ticket_id, author).await?;
+                    break;
+                }
+                WayIn::Continues => {
+                    ticket_id = self.continuation(ticket_id, author).await?;
+                }
             }
-            if !is_unlinked && may_reopen(closure.closed_at, window, change.now()) {
-                self.reopen(ticket_id, author).await?;
-                break;
-            }
-            ticket_id = self.continuation(ticket_id, author).await?;
         }
         let change = self.changes.get(&ticket_id).ok_or(Error::NotFound {
             kind: "ticket",
@@ -272,6 +269,44 @@ impl Recording<'_> {
         let ticket_id = change.facts.key.ticket_id;
         self.changes.insert(ticket_id, change);
         Ok(ticket_id)
+    }
+}
+
+/// What a customer's message does first to the ticket that it is meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayIn {
+    /// Nothing: the ticket is open.
+    Open,
+    /// It undoes the close, which it was written before.
+    SupersedesClose,
+    /// It opens the ticket again.
+    Reopens,
+    /// It goes on in another ticket.
+    Continues,
+}
+
+impl WayIn {
+    /// Of a message to a locked ticket that was written at this instant, as the channel says.
+    pub fn of(change: &TicketChange, said_at: Option<Timestamp>) -> Self {
+        let Some(closure) = &change.facts.closure else {
+            return Self::Open;
+        };
+        if change.facts.is_unlinked {
+            return Self::Continues;
+        }
+        let now = change.now();
+        let grace = change.settings.late_reply_grace;
+        let written_at = said_at.map(|at| plausible(at, change.facts.opened_at, now));
+        if closure.source == CloseSource::CustomerInactivity
+            && written_at.is_some_and(|at| supersedes_close(closure.closed_at, grace, at, now))
+        {
+            return Self::SupersedesClose;
+        }
+        if may_reopen(closure.closed_at, change.settings.reopen_window, now) {
+            Self::Reopens
+        } else {
+            Self::Continues
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod feed;
 mod fields;
 mod firing;
 mod histories;
+mod inbound;
 mod permissions;
 mod race;
 mod relay;

@@ -26,7 +26,7 @@ const PERMISSIONS: [&str; 8] = [
 ];
 
 /// Which permission each method needs, as PRODUCT.md has it: one line for each.
-const TABLE: [(&str, &str); 51] = [
+const TABLE: [(&str, &str); 52] = [
     ("ticketing.v1.SettingsService/CreateBot", "helpdesk:edit"),
     ("ticketing.v1.SettingsService/GetBot", "helpdesk:view"),
     ("ticketing.v1.SettingsService/ListBots", "helpdesk:view"),
@@ -121,6 +121,10 @@ const TABLE: [(&str, &str); 51] = [
     ("ticketing.v1.FeedService/StreamEvents", "service"),
     (
         "ticketing.v1.MessageStateService/ReportMessageStates",
+        "service",
+    ),
+    (
+        "ticketing.v1.InboundService/RecordInboundMessages",
         "service",
     ),
     ("timer.v1.TicketHandlerService/HandleDueTickets", "service"),

@@ -4,6 +4,7 @@ use plazo_local::TestServers;
 use plazo_proto::common::v1::{Channel as ContactChannel, ChannelIdentity, TimeUnit, TimeValue};
 use plazo_proto::ticketing::v1::contact_service_client::ContactServiceClient;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
+use plazo_proto::ticketing::v1::inbound_service_client::InboundServiceClient;
 use plazo_proto::ticketing::v1::message_state_service_client::MessageStateServiceClient;
 use plazo_proto::ticketing::v1::settings_service_client::SettingsServiceClient;
 use plazo_proto::ticketing::v1::ticket_service_client::TicketServiceClient;
@@ -191,6 +192,8 @@ pub(crate) struct Clients {
     pub(crate) handler: TicketHandlerServiceClient<SignedChannel>,
     /// Of the event feed.
     pub(crate) feed: FeedServiceClient<SignedChannel>,
+    /// Of what customers write by channels.
+    pub(crate) inbound: InboundServiceClient<SignedChannel>,
     /// Of what notification reports to.
     pub(crate) states: MessageStateServiceClient<SignedChannel>,
 }
@@ -204,6 +207,7 @@ impl Clients {
             tickets: TicketServiceClient::new(channel()),
             handler: TicketHandlerServiceClient::new(channel()),
             feed: FeedServiceClient::new(channel()),
+            inbound: InboundServiceClient::new(channel()),
             states: MessageStateServiceClient::new(channel()),
             signature: signature.clone(),
         }

@@ -3,7 +3,7 @@
 mod attending;
 mod automation;
 mod batches;
-mod calls;
+pub(crate) mod calls;
 mod careless;
 mod changes;
 mod closing;

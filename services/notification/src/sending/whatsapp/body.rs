@@ -3,6 +3,7 @@
 use plazo_proto::notification::v1::{WhatsAppSettings, WhatsAppTemplate};
 use serde_json::{Value, json};
 
+use crate::message::reference_of;
 use crate::sending::parameters;
 use crate::sending::webhook::is_image_url;
 use crate::store::queue::Claimed;
@@ -82,7 +83,7 @@ fn request(message: &Claimed, kind: &str, content: Value) -> Result<Vec<u8>, &'s
         "to": number,
         "type": kind,
         // Comes back in the statuses, also in those of a message whose answer was lost.
-        "biz_opaque_callback_data": message.message_id.to_string(),
+        "biz_opaque_callback_data": reference_of(message.message_id),
     });
     request[kind] = content;
     Ok(request.to_string().into_bytes())

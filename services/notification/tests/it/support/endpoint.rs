@@ -31,7 +31,11 @@ pub(crate) struct Endpoint {
 struct EndpointState {
     calls: HashMap<String, Vec<Call>>,
     answers: HashMap<String, VecDeque<Answer>>,
+    rules: HashMap<String, Rule>,
 }
+
+/// The status for a call.
+type Rule = Arc<dyn Fn(&Call) -> u16 + Send + Sync>;
 
 /// A call that came in.
 #[derive(Debug, Clone)]
@@ -40,6 +44,15 @@ pub(crate) struct Call {
     pub(crate) timestamp: String,
     pub(crate) signature: String,
     pub(crate) body: Vec<u8>,
+    /// What it was answered.
+    pub(crate) status: u16,
+}
+
+impl Call {
+    /// The body of a webhook.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).expect("webhooks carry JSON")
+    }
 }
 
 /// Status, and a header if any.
@@ -74,6 +87,11 @@ impl Endpoint {
         });
     }
 
+    /// What a path answers from now on, where no answers are set.
+    pub(crate) fn rule(&self, path: &str, rule: impl Fn(&Call) -> u16 + Send + Sync + 'static) {
+        self.state(|state| state.rules.insert(path.to_owned(), Arc::new(rule)));
+    }
+
     pub(crate) fn calls(&self, path: &str) -> Vec<Call> {
         self.state(|state| state.calls.get(path).cloned().unwrap_or_default())
     }
@@ -102,16 +120,21 @@ async fn take(
         value.unwrap_or_default().to_owned()
     };
     let path = uri.path().to_owned();
-    let call = Call {
+    let mut call = Call {
         id: header("webhook-id"),
         timestamp: header("webhook-timestamp"),
         signature: header("webhook-signature"),
         body: body.to_vec(),
+        status: 200,
     };
-    let answer = endpoint.state(|state| {
-        state.calls.entry(path.clone()).or_default().push(call);
-        state.answers.get_mut(&path).and_then(VecDeque::pop_front)
+    let (set, rule) = endpoint.state(|state| {
+        let set = state.answers.get_mut(&path).and_then(VecDeque::pop_front);
+        (set, state.rules.get(&path).cloned())
     });
+    // A rule may look at the calls so far.
+    let (status, header) = set.unwrap_or_else(|| (rule.map_or(200, |rule| rule(&call)), None));
+    call.status = status;
+    endpoint.state(|state| state.calls.entry(path.clone()).or_default().push(call));
     if path.starts_with("/held") {
         endpoint
             .release
@@ -120,7 +143,6 @@ async fn take(
             .expect("it is never closed")
             .forget();
     }
-    let (status, header) = answer.unwrap_or((200, None));
     let status = StatusCode::from_u16(status).expect("a status");
     match header {
         Some((name, value)) => (status, [(name, value)]).into_response(),

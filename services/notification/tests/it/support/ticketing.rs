@@ -9,6 +9,7 @@ use futures::Stream;
 use plazo_proto::common::v1::{Author, AuthorKind};
 use plazo_proto::notification::v1::{ActiveMessage, ActiveMessageState};
 use plazo_proto::ticketing::v1::feed_service_server::{FeedService, FeedServiceServer};
+use plazo_proto::ticketing::v1::inbound_service_server::InboundServiceServer;
 use plazo_proto::ticketing::v1::message_state_service_server::{
     MessageStateService, MessageStateServiceServer,
 };
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
+use super::inbound::ScriptedInbound;
 use super::{BOT, TENANT, eventually, spawn};
 
 /// Serves the feed and takes reports.
@@ -32,6 +34,7 @@ pub(crate) struct ScriptedTicketing {
     pub(crate) address: SocketAddr,
     script: Arc<Mutex<Script>>,
     changed: Arc<watch::Sender<()>>,
+    pub(crate) inbound: ScriptedInbound,
 }
 
 #[derive(Default)]
@@ -63,10 +66,12 @@ impl ScriptedTicketing {
             address,
             script: Arc::default(),
             changed: Arc::new(watch::Sender::new(())),
+            inbound: ScriptedInbound::default(),
         };
         let server = tonic::transport::Server::builder()
             .add_service(FeedServiceServer::new(ticketing.clone()))
-            .add_service(MessageStateServiceServer::new(ticketing.clone()));
+            .add_service(MessageStateServiceServer::new(ticketing.clone()))
+            .add_service(InboundServiceServer::new(ticketing.inbound.clone()));
         spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         ticketing
     }

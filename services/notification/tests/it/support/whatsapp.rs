@@ -125,7 +125,7 @@ impl WhatsApp {
 
     /// The request that brought a message, if it was taken.
     pub(crate) fn taken(&self, message_id: i64) -> Option<Value> {
-        self.state(|state| state.taken.get(&message_id.to_string()).cloned())
+        self.state(|state| state.taken.get(&format!("msg_{message_id}")).cloned())
     }
 
     pub(crate) async fn until_taken(&self, message_id: i64) -> Value {

@@ -31,6 +31,7 @@ pub(super) fn bot(bot: Bot) -> proto::Bot {
         max_hold: Some(time_value_to_proto(fields.max_hold)),
         late_reply_grace: Some(time_value_to_proto(fields.late_reply_grace)),
         calendar_id: fields.calendar_id.unwrap_or_default(),
+        open_ticket_on_inbound: fields.open_ticket_on_inbound,
     }
 }
 

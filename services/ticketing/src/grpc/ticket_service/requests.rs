@@ -268,7 +268,8 @@ fn read_message(request: &RecordMessageRequest) -> (AddressedMessage, Vec<Violat
             MessageKind::Chat
         }
     };
-    check_text(&mut checks, request);
+    let has_attachments = !request.attachment_urls.is_empty();
+    check_text(&mut checks, &request.text, has_attachments);
     check_attachments(&mut checks, &request.attachment_urls);
     let channel_at = channel_time(&mut checks, request);
     let addressed = AddressedMessage {
@@ -284,10 +285,11 @@ fn read_message(request: &RecordMessageRequest) -> (AddressedMessage, Vec<Violat
     (addressed, checks.into_violations())
 }
 
-fn check_text(checks: &mut Checks, request: &RecordMessageRequest) {
-    let is_empty = request.text.is_empty() && request.attachment_urls.is_empty();
+/// The text of a message.
+pub(in crate::grpc) fn check_text(checks: &mut Checks, text: &str, has_attachments: bool) {
+    let is_empty = text.is_empty() && !has_attachments;
     checks.check("text", !is_empty, "must not be empty without an attachment");
-    let count = request.text.chars().count();
+    let count = text.chars().count();
     if count > MAX_TEXT_CHARS {
         checks.refuse(
             "text",
@@ -296,10 +298,11 @@ fn check_text(checks: &mut Checks, request: &RecordMessageRequest) {
     }
     let is_forbidden = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
     let reason = "must not contain control characters other than line breaks and tabs";
-    checks.check("text", !request.text.chars().any(is_forbidden), reason);
+    checks.check("text", !text.chars().any(is_forbidden), reason);
 }
 
-fn check_attachments(checks: &mut Checks, urls: &[String]) {
+/// The attachments of a message.
+pub(in crate::grpc) fn check_attachments(checks: &mut Checks, urls: &[String]) {
     if urls.len() > MAX_ATTACHMENTS {
         let reason = format!("must be at most {MAX_ATTACHMENTS}, are {}", urls.len());
         checks.refuse("attachment_urls", reason);

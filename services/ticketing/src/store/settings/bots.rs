@@ -28,6 +28,8 @@ pub struct BotFields {
     pub late_reply_grace: TimeValue,
     /// The calendar that business time is counted by.
     pub calendar_id: Option<i64>,
+    /// Whether a customer's message that no ticket can take opens one.
+    pub open_ticket_on_inbound: bool,
 }
 
 /// A bot.
@@ -62,6 +64,7 @@ struct Row {
     note_required: bool,
     unassign_on_close: Vec<i16>,
     calendar_id: Option<i64>,
+    open_ticket_on_inbound: bool,
     policy_version: Option<i64>,
     revision: i64,
 }
@@ -103,6 +106,7 @@ impl TryFrom<Row> for Bot {
                 row.late_reply_grace_unit,
             )?,
             calendar_id: row.calendar_id,
+            open_ticket_on_inbound: row.open_ticket_on_inbound,
         };
         Ok(Self {
             bot_id: row.bot_id,
@@ -122,7 +126,7 @@ macro_rules! select_bots {
             "SELECT bot_id, name, exit_route, channel_account_id, reopen_window_value, reopen_window_unit,
                     automation_pause_value, automation_pause_unit, max_hold_value, max_hold_unit,
                     late_reply_grace_value, late_reply_grace_unit, note_categories, note_required,
-                    unassign_on_close, calendar_id, policy_version, revision
+                    unassign_on_close, calendar_id, open_ticket_on_inbound, policy_version, revision
              FROM bots " + $which,
             $($argument),*
         )
@@ -152,8 +156,9 @@ pub async fn insert(
         "INSERT INTO bots
             (tenant_id, name, channel_account_id, reopen_window_value, reopen_window_unit, automation_pause_value,
              automation_pause_unit, note_categories, note_required, unassign_on_close, max_hold_value,
-             max_hold_unit, late_reply_grace_value, late_reply_grace_unit, calendar_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+             max_hold_unit, late_reply_grace_value, late_reply_grace_unit, calendar_id,
+             open_ticket_on_inbound)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
          RETURNING bot_id, revision",
         tenant_id,
         fields.name,
@@ -169,7 +174,8 @@ pub async fn insert(
         fields.max_hold.unit().code(),
         fields.late_reply_grace.value(),
         fields.late_reply_grace.unit().code(),
-        fields.calendar_id
+        fields.calendar_id,
+        fields.open_ticket_on_inbound
     )
     .fetch_one(connection)
     .await?;
@@ -277,7 +283,8 @@ pub async fn save(
          SET name = $3, exit_route = $4, channel_account_id = $5, reopen_window_value = $6, reopen_window_unit = $7,
              automation_pause_value = $8, automation_pause_unit = $9, note_categories = $10, note_required = $11,
              unassign_on_close = $12, max_hold_value = $13, max_hold_unit = $14, late_reply_grace_value = $15,
-             late_reply_grace_unit = $16, calendar_id = $17, revision = revision + 1
+             late_reply_grace_unit = $16, calendar_id = $17, open_ticket_on_inbound = $18,
+             revision = revision + 1
          WHERE tenant_id = $1 AND bot_id = $2
          RETURNING revision",
         tenant_id,
@@ -296,7 +303,8 @@ pub async fn save(
         fields.max_hold.unit().code(),
         fields.late_reply_grace.value(),
         fields.late_reply_grace.unit().code(),
-        fields.calendar_id
+        fields.calendar_id,
+        fields.open_ticket_on_inbound
     )
     .fetch_one(connection)
     .await?;
@@ -317,6 +325,51 @@ pub async fn existing(
     .fetch_all(connection)
     .await?;
     Ok(found)
+}
+
+/// A bot that customers write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboundBot {
+    /// The bot.
+    pub bot_id: i64,
+    /// Whether a customer's message that no ticket can take opens one.
+    pub opens_tickets: bool,
+}
+
+/// The bots that a customer may mean who writes by a channel account, by id: the one that is named, or with none named
+/// those that send by the account. At most 1,000.
+pub async fn written_to(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    bot_id: Option<i64>,
+    channel_account_id: i64,
+) -> Result<Vec<InboundBot>, Error> {
+    let bots = match bot_id {
+        Some(bot_id) => {
+            sqlx::query_as!(
+                InboundBot,
+                "SELECT bot_id, open_ticket_on_inbound AS opens_tickets FROM bots
+                 WHERE tenant_id = $1 AND bot_id = $2",
+                tenant_id,
+                bot_id
+            )
+            .fetch_all(connection)
+            .await?
+        }
+        None => {
+            sqlx::query_as!(
+                InboundBot,
+                "SELECT bot_id, open_ticket_on_inbound AS opens_tickets FROM bots
+                 WHERE tenant_id = $1 AND channel_account_id = $2 AND channel_account_id <> 0
+                 ORDER BY bot_id LIMIT 1000",
+                tenant_id,
+                channel_account_id
+            )
+            .fetch_all(connection)
+            .await?
+        }
+    };
+    Ok(bots)
 }
 
 /// What a bot wants of closing notes.

@@ -30,6 +30,7 @@ async fn a_bot_has_defaults_and_keeps_the_unit_that_was_set() {
     assert_eq!(bot.late_reply_grace, seconds(60));
     assert!(bot.note_categories.is_empty() && bot.unassign_on_close.is_empty());
     assert_eq!((bot.note_required, bot.calendar_id), (false, 0));
+    assert!(!bot.open_ticket_on_inbound);
 
     let window = Some(time_value(90, TimeUnit::Minute));
     let wanted = Bot {
@@ -86,6 +87,7 @@ async fn wrong_fields_of_a_bot_are_named_at_once_and_nothing_is_changed() {
         max_hold: seconds(0),
         late_reply_grace: Some(time_value(401, TimeUnit::Day)),
         calendar_id: -1,
+        open_ticket_on_inbound: true,
     };
     let request = CreateBotRequest {
         bot: Some(bot),
@@ -258,6 +260,7 @@ async fn bots_come_in_pages() {
     );
 }
 
+#[expect(clippy::too_many_lines, reason = "one field after the other")]
 #[tokio::test]
 async fn each_field_of_a_bot_is_read_back_as_it_was_set() {
     let fixture = Fixture::start().await;
@@ -272,6 +275,7 @@ async fn each_field_of_a_bot_is_read_back_as_it_was_set() {
         unassign_on_close: vec![CloseSource::Workflow.into(), CloseSource::Agent.into()],
         max_hold: Some(time_value(90, TimeUnit::Minute)),
         late_reply_grace: seconds(5),
+        open_ticket_on_inbound: true,
         ..Bot::default()
     };
     let request = CreateBotRequest {
@@ -324,6 +328,7 @@ async fn each_field_of_a_bot_is_read_back_as_it_was_set() {
     let reset = answer.expect("changed").into_inner().bot.expect("the bot");
     assert_eq!(reset.automation_pause, pause_for(60, TimeUnit::Minute));
     assert!(reset.note_categories.is_empty() && !reset.note_required);
+    assert!(!reset.open_ticket_on_inbound);
 
     for (field, spoilt) in [
         (

@@ -17,7 +17,7 @@ use crate::validate::Checks;
 
 const MAX_CATEGORIES: usize = 200;
 
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "name",
     "channel_account_id",
     "reopen_window",
@@ -28,6 +28,7 @@ const FIELDS: [&str; 10] = [
     "max_hold",
     "late_reply_grace",
     "calendar_id",
+    "open_ticket_on_inbound",
 ];
 
 pub(in super::super) fn new_bot(request: &CreateBotRequest) -> Result<BotFields, Error> {
@@ -97,6 +98,9 @@ fn fields(checks: &mut Checks, bot: &Bot, wants: impl Fn(&str) -> bool) -> BotCh
         checks.optional_id("bot.calendar_id", bot.calendar_id);
         change.calendar_id = Some(bot.calendar_id);
     }
+    if wants("open_ticket_on_inbound") {
+        change.open_ticket_on_inbound = Some(bot.open_ticket_on_inbound);
+    }
     change
 }
 
@@ -113,6 +117,7 @@ fn all_of(change: BotChange) -> Option<BotFields> {
         max_hold: change.max_hold?,
         late_reply_grace: change.late_reply_grace?,
         calendar_id: change.calendar_id.filter(|id| *id != 0),
+        open_ticket_on_inbound: change.open_ticket_on_inbound?,
     })
 }
 

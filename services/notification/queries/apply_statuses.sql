@@ -1,0 +1,75 @@
+-- Applies what a provider told about messages of one account; returns how many statuses belong to a message, and how
+-- many messages changed. A status finds its message by our own id, which the provider gives back, else by the
+-- provider's.
+--
+-- States stand in one order, so that it doesn't matter in which order their statuses come: 0 accepted and uncertain,
+-- 1 sent, 2 failed and cancelled, 3 delivered, 4 read; `place` is that of the new state. DELIVERED and READ count
+-- whatever was thought before, since the customer has the message. SENT and FAILED count for the attempt that they are
+-- about: not when the provider's id is another one, nor for a message that waits to be sent anew and has not been since
+-- (SENT) or waits for its next attempt anyhow (FAILED).
+WITH input AS (
+    SELECT *
+    FROM unnest($3::bigint[], $4::text[], $5::smallint[], $6::smallint[], $7::text[])
+        AS u (our_id, provider_message_id, new_state, place, failure_reason)
+), matched AS (
+    SELECT m.message_id, i.*
+    FROM input AS i
+    JOIN active_messages AS m
+        ON m.tenant_id = $1 AND m.message_id = i.our_id AND m.channel_account_id = $2
+    UNION ALL
+    SELECT m.message_id, i.*
+    FROM input AS i
+    JOIN active_messages AS m
+        ON m.tenant_id = $1 AND m.channel_account_id = $2 AND m.provider_message_id = i.provider_message_id
+    WHERE i.our_id IS NULL
+), locked AS (
+    SELECT m.message_id, m.state, m.provider_message_id, m.leased_until, m.round_attempts,
+        CASE m.state WHEN 2 THEN 1 WHEN 5 THEN 2 WHEN 6 THEN 2 WHEN 3 THEN 3 WHEN 4 THEN 4 ELSE 0 END AS old_place
+    FROM active_messages AS m
+    WHERE m.tenant_id = $1 AND m.message_id IN (SELECT message_id FROM matched)
+    ORDER BY m.message_id
+    FOR UPDATE
+), chosen AS (
+    SELECT DISTINCT ON (l.message_id) l.message_id, l.old_place, n.new_state, n.failure_reason, n.provider_message_id
+    FROM locked AS l
+    JOIN matched AS n ON n.message_id = l.message_id
+    WHERE n.place > l.old_place
+        AND (
+            n.new_state IN (3, 4)
+            OR (
+                coalesce(l.provider_message_id = n.provider_message_id, true)
+                AND (
+                    l.state <> 1
+                    OR l.leased_until IS NOT NULL
+                    OR (n.new_state = 2 AND l.round_attempts > 0)
+                )
+            )
+        )
+    ORDER BY l.message_id, n.place DESC
+), changed AS (
+    UPDATE active_messages AS m
+    SET state = c.new_state,
+        state_at = clock_timestamp(),
+        failure_reason = c.failure_reason,
+        provider_message_id = coalesce(m.provider_message_id, c.provider_message_id),
+        next_attempt_at = NULL,
+        leased_until = NULL
+    FROM chosen AS c
+    WHERE m.tenant_id = $1 AND m.message_id = c.message_id
+    RETURNING m.message_id, m.ticket_id, m.idempotency_key, m.state, m.state_at, m.failure_reason, c.old_place
+), reported AS (
+    -- Every step on the way is told: a close may wait for one of them.
+    INSERT INTO state_reports (tenant_id, ticket_id, idempotency_key, state, state_at, failure_reason)
+    SELECT $1, c.ticket_id, c.idempotency_key, s.state, c.state_at, c.failure_reason
+    FROM changed AS c
+    CROSS JOIN LATERAL (
+        SELECT step::smallint AS state
+        FROM unnest(ARRAY[2, 3, 4], ARRAY[1, 3, 4]) AS steps (step, step_place)
+        WHERE c.state <> 5 AND step <= c.state AND step_place > c.old_place
+        UNION ALL
+        SELECT c.state WHERE c.state = 5
+    ) AS s
+    WHERE c.ticket_id > 0
+    ORDER BY c.message_id, s.state
+)
+SELECT (SELECT count(*) FROM matched) AS "matched!", (SELECT count(*) FROM changed) AS "changed!"
