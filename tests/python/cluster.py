@@ -183,10 +183,12 @@ class Cluster(_Folder):
         super().__init__()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> int:
-        """Starts it, and returns the instant at which all services served."""
+    def start(self, environment: dict[str, str] | None = None) -> int:
+        """Starts it, perhaps with settings of services, and returns the instant at which all
+        services served."""
         data = str(self.folder / "data")
-        self._process = self.spawn("plazo", ["up", "--port", str(self.base_port), "--data", data])
+        arguments = ["up", "--port", str(self.base_port), "--data", data]
+        self._process = self.spawn("plazo", arguments, environment)
         return self.wait_until_serving(self._process, "plazo", *self.addresses.all())
 
     def kill(self) -> None:

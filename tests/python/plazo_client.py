@@ -132,6 +132,8 @@ class Client:
         ticketing, timer, notification, history = signed
         # For calls with bytes that the generated code would not send.
         self.ticketing_channel = ticketing
+        # For services that only some tests call.
+        self.notification_channel = notification
         self.tickets = ticket_service_pb2_grpc.TicketServiceStub(ticketing)
         self.settings = settings_pb2_grpc.SettingsServiceStub(ticketing)
         self.contacts = contact_pb2_grpc.ContactServiceStub(ticketing)
