@@ -23,7 +23,7 @@ const URL_BYTES_MAX: usize = 2_048;
 /// What accounts may be made with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AccountRules {
-    /// Where webhooks may go.
+    /// Where webhooks and mails may go.
     pub(crate) addresses: AddressPolicy,
     /// Whether mail servers without TLS will do.
     pub(crate) allow_smtp_without_tls: bool,
@@ -107,7 +107,7 @@ impl AccountRules {
                 Some(Settings::Blip(blip))
             }
             (Channel::Email, Some(Settings::Email(email))) => {
-                self.check_email(&email, violations);
+                self.check_email(&email, violations).await;
                 Some(Settings::Email(email))
             }
             (channel, _) => {
@@ -123,7 +123,7 @@ impl AccountRules {
         }
     }
 
-    fn check_email(self, email: &EmailSettings, violations: &mut FieldViolations) {
+    async fn check_email(self, email: &EmailSettings, violations: &mut FieldViolations) {
         let is_address = is_line(&email.from_address, 254)
             && !email.from_address.contains(char::is_whitespace)
             && email
@@ -145,16 +145,20 @@ impl AccountRules {
             !email.subject.trim().is_empty() && is_line(&email.subject, NAME_CHARS_MAX),
             "must have 1 to 200 characters, none of them a control character",
         );
-        violations.check(
-            "account.email.smtp_host",
-            is_host(&email.smtp_host),
-            "must be a host's name or address",
-        );
+        let port = u16::try_from(email.smtp_port).ok().filter(|port| *port > 0);
         violations.check(
             "account.email.smtp_port",
-            (1..=65_535).contains(&email.smtp_port),
+            port.is_some(),
             "must be 1 to 65535",
         );
+        if !is_host(&email.smtp_host) {
+            let problem = "must be a host's name or address";
+            violations.add("account.email.smtp_host", problem.to_owned());
+        } else if let Some(port) = port
+            && let Err(error) = self.addresses.addresses_of(&email.smtp_host, port).await
+        {
+            violations.add("account.email.smtp_host", error.to_string());
+        }
         let is_safe = match SmtpTls::try_from(email.smtp_tls).unwrap_or_default() {
             SmtpTls::Implicit | SmtpTls::Starttls => true,
             SmtpTls::None => self.allow_smtp_without_tls,

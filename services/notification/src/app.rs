@@ -31,7 +31,7 @@ use crate::housekeeping;
 use crate::inbound::InboundDelivery;
 use crate::metrics::NotificationMetrics;
 use crate::reporting::Reporter;
-use crate::sending::{Sender, WebhookClientError, WebhookSender, WhatsAppSender};
+use crate::sending::{Sender, Senders, WebhookClientError, WebhookSender};
 use crate::store::schema;
 use crate::subscriptions::{EventMetrics, EventSender, EventWakers, LiveFeed, Replays};
 
@@ -43,8 +43,7 @@ pub struct App {
     address: SocketAddr,
     pool: PgPool,
     ticketing: ServiceChannel,
-    webhook: WebhookSender,
-    whatsapp: WhatsAppSender,
+    senders: Senders,
     /// With the secrets by which callers are known.
     callbacks: Option<(CallbackServer, Credentials)>,
 }
@@ -83,16 +82,15 @@ impl App {
     pub async fn build(config: Config, listeners: Listeners) -> Result<Self, AppError> {
         let address = listeners.grpc_address().map_err(AppError::Listener)?;
         let ticketing = connect_lazy(&config.ticketing, Actor::service("notification"))?;
-        let webhook = WebhookSender::new(&config.webhook)?;
         let variables = std::env::vars_os().filter_map(|(variable, value)| {
             Some((variable.into_string().ok()?, value.into_string().ok()?))
         });
         let credentials = Credentials::new(&config.credentials, variables);
+        let senders = Senders::new(&config, &credentials)?;
         let callbacks = CallbackServer::bind(&config.callbacks)
             .await
             .map_err(AppError::Callbacks)?
-            .map(|server| (server, credentials.clone()));
-        let whatsapp = WhatsAppSender::new(&config.whatsapp, credentials)?;
+            .map(|server| (server, credentials));
         let pool = schema::open(&config.database).await?;
         Ok(Self {
             config,
@@ -100,8 +98,7 @@ impl App {
             address,
             pool,
             ticketing,
-            webhook,
-            whatsapp,
+            senders,
             callbacks,
         })
     }
@@ -124,8 +121,7 @@ impl App {
             address,
             pool,
             ticketing,
-            webhook,
-            whatsapp,
+            senders,
             callbacks,
         } = self;
         let mut metrics = Metrics::new("notification");
@@ -144,14 +140,14 @@ impl App {
         let accounts = ChannelAccounts {
             pool: pool.clone(),
             rules: AccountRules {
-                addresses: webhook.policy(),
+                addresses: senders.policy(),
                 allow_smtp_without_tls: config.email.allow_without_tls,
             },
             wakers: wakers.clone(),
         };
         let subscriptions = WebhookSubscriptions {
             pool: pool.clone(),
-            webhook: webhook.clone(),
+            webhook: senders.webhook().clone(),
             max_waiting: config.subscriptions.max_waiting,
             wakers: event_wakers.clone(),
         };
@@ -160,18 +156,11 @@ impl App {
             &config,
             &pool,
             &ticketing,
-            &webhook,
+            senders.webhook(),
             &event_wakers,
             &event_metrics,
         );
-        let sender = Sender::new(
-            pool.clone(),
-            &config,
-            webhook,
-            whatsapp,
-            wakers.clone(),
-            ours.clone(),
-        );
+        let sender = Sender::new(pool.clone(), &config, senders, wakers.clone(), ours.clone());
         start_tasks(
             &supervisor,
             &config,

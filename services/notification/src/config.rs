@@ -32,6 +32,8 @@ pub struct Config {
     pub webhook: WebhookConfig,
     /// The WhatsApp channel.
     pub whatsapp: WhatsAppConfig,
+    /// The Blip channel.
+    pub blip: BlipConfig,
     /// The e-mail channel.
     pub email: EmailConfig,
     /// Where providers call back.
@@ -170,12 +172,43 @@ pub struct WhatsAppConfig {
     pub recipient_interval_ms: u64,
 }
 
+/// The section `[blip]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlipConfig {
+    /// Where the HTTP API is, with `{contract}` in place of the contract's id and without a path's end.
+    pub base_url: String,
+    /// Until a connection stands, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Until the answer is there, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// No more of an answer is read, in bytes.
+    pub max_response_bytes: usize,
+    /// Messages of one contract in a second.
+    pub messages_per_second: u32,
+}
+
+impl BlipConfig {
+    /// Stands for the contract's id in the base URL.
+    pub(crate) const CONTRACT: &str = "{contract}";
+}
+
 /// The section `[email]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmailConfig {
     /// Whether accounts may name mail servers without TLS.
     pub allow_without_tls: bool,
+    /// Until a connection stands, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Until the server has taken a mail, the connection included, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// Open connections that wait for their next mail, those of all accounts.
+    pub max_idle_connections: usize,
+    /// How long one waits, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Mails of one account in a second.
+    pub messages_per_second: u32,
 }
 
 /// The section `[callbacks]`.
@@ -332,22 +365,13 @@ impl ServiceConfig for Config {
                 "providers.breaker_first_ms",
                 self.providers.breaker_first_ms == 0,
             ),
-            (
-                "whatsapp.connect_timeout_ms",
-                self.whatsapp.connect_timeout_ms == 0,
-            ),
-            (
-                "whatsapp.request_timeout_ms",
-                self.whatsapp.request_timeout_ms == 0,
-            ),
-            (
-                "whatsapp.messages_per_second",
-                self.whatsapp.messages_per_second == 0,
-            ),
             ("reporter.poll_ms", reporter.poll_ms == 0),
             ("purge.interval_s", self.purge.interval_s == 0),
             ("purge.batch", self.purge.batch == 0),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.zeros_of_channels())
+        {
             refuse_if(is_zero, key, "must be above zero")?;
         }
         refuse_if(
@@ -361,12 +385,17 @@ impl ServiceConfig for Config {
         refuse_if(!is_part, "sender.retry_jitter", "must be from 0 to 1")?;
         let is_part = (0.0..=1.0).contains(&self.providers.retry_jitter);
         refuse_if(!is_part, "providers.retry_jitter", "must be from 0 to 1")?;
-        let is_url = url::Url::parse(&self.whatsapp.base_url)
-            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         refuse_if(
-            !is_url,
+            !is_http_url(&self.whatsapp.base_url),
             "whatsapp.base_url",
             "must be an absolute http or https URL",
+        )?;
+        let blip_url = &self.blip.base_url;
+        let has_contract = blip_url.contains(BlipConfig::CONTRACT);
+        refuse_if(
+            !has_contract || !is_http_url(&blip_url.replace(BlipConfig::CONTRACT, "contract")),
+            "blip.base_url",
+            "must be an absolute http or https URL with {contract} in it",
         )?;
         refuse_if(
             sender.retry_delays_ms.len() > 100,
@@ -385,12 +414,39 @@ impl ServiceConfig for Config {
 }
 
 impl Config {
+    /// The numbers of the providers' sections that must be above zero, and whether they are zero.
+    fn zeros_of_channels(&self) -> [(&'static str, bool); 9] {
+        let (whatsapp, blip, email) = (&self.whatsapp, &self.blip, &self.email);
+        [
+            (
+                "whatsapp.connect_timeout_ms",
+                whatsapp.connect_timeout_ms == 0,
+            ),
+            (
+                "whatsapp.request_timeout_ms",
+                whatsapp.request_timeout_ms == 0,
+            ),
+            (
+                "whatsapp.messages_per_second",
+                whatsapp.messages_per_second == 0,
+            ),
+            ("blip.connect_timeout_ms", blip.connect_timeout_ms == 0),
+            ("blip.request_timeout_ms", blip.request_timeout_ms == 0),
+            ("blip.messages_per_second", blip.messages_per_second == 0),
+            ("email.connect_timeout_ms", email.connect_timeout_ms == 0),
+            ("email.request_timeout_ms", email.request_timeout_ms == 0),
+            ("email.messages_per_second", email.messages_per_second == 0),
+        ]
+    }
+
     /// How long a sender may have a message without an outcome.
     pub(crate) fn lease(&self) -> Duration {
         let longest_ms = self
             .webhook
             .request_timeout_ms
-            .max(self.whatsapp.request_timeout_ms);
+            .max(self.whatsapp.request_timeout_ms)
+            .max(self.blip.request_timeout_ms)
+            .max(self.email.request_timeout_ms);
         Duration::from_millis(longest_ms + self.sender.lease_margin_ms)
     }
 }
@@ -436,6 +492,11 @@ impl InboundConfig {
         let is_batch = (1..=200).contains(&self.batch);
         refuse_if(!is_batch, "inbound.batch", "must be 1 to 200")
     }
+}
+
+fn is_http_url(text: &str) -> bool {
+    url::Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 fn refuse_if(wrong: bool, key: &str, problem: &str) -> Result<(), ConfigError> {

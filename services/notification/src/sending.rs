@@ -6,10 +6,13 @@
 //! goes out once: when its lease ends without an outcome it is parked as uncertain.
 
 pub(crate) mod address;
+mod blip;
 mod channel;
+mod email;
 mod lanes;
 mod pace;
 pub(crate) mod parameters;
+mod provider;
 pub(crate) mod retry;
 mod settling;
 pub(crate) mod signing;
@@ -31,15 +34,53 @@ use tokio_util::sync::CancellationToken;
 use crate::accepting::Wakers;
 use crate::backoff::Backoff;
 use crate::config::Config;
+use crate::credentials::Credentials;
 use crate::fault::FaultPoint;
 use crate::metrics::NotificationMetrics;
 use crate::store::queue::{self, ClaimLimits, Claimed, Settlement};
+use address::AddressPolicy;
+use blip::BlipSender;
 pub(crate) use channel::Outcome;
 use channel::{Attempted, Channels, Health};
+use email::EmailSender;
 use lanes::{BreakerRules, Lanes, Slot};
 pub use webhook::WebhookClientError;
 pub(crate) use webhook::{SignedCall, WebhookSender};
-pub(crate) use whatsapp::WhatsAppSender;
+use whatsapp::WhatsAppSender;
+
+/// What sends on each channel.
+#[derive(Debug)]
+pub(crate) struct Senders {
+    webhook: WebhookSender,
+    whatsapp: WhatsAppSender,
+    blip: BlipSender,
+    email: EmailSender,
+}
+
+impl Senders {
+    pub(crate) fn new(
+        config: &Config,
+        credentials: &Credentials,
+    ) -> Result<Self, WebhookClientError> {
+        let webhook = WebhookSender::new(&config.webhook)?;
+        Ok(Self {
+            email: EmailSender::new(&config.email, webhook.policy(), credentials.clone()),
+            webhook,
+            whatsapp: WhatsAppSender::new(&config.whatsapp, credentials.clone())?,
+            blip: BlipSender::new(&config.blip, credentials.clone())?,
+        })
+    }
+
+    /// What calls endpoints.
+    pub(crate) fn webhook(&self) -> &WebhookSender {
+        &self.webhook
+    }
+
+    /// Where accounts may send.
+    pub(crate) fn policy(&self) -> AddressPolicy {
+        self.webhook.policy()
+    }
+}
 
 /// Sends messages.
 #[derive(Debug, Clone)]
@@ -77,8 +118,7 @@ impl Sender {
     pub(crate) fn new(
         pool: PgPool,
         config: &Config,
-        webhook: WebhookSender,
-        whatsapp: WhatsAppSender,
+        senders: Senders,
         wakers: Wakers,
         metrics: NotificationMetrics,
     ) -> Self {
@@ -87,7 +127,7 @@ impl Sender {
             pool,
             wakers,
             metrics,
-            channels: Arc::new(Channels::new(webhook, whatsapp, config)),
+            channels: Arc::new(Channels::new(senders, config)),
             max_in_flight: sender.max_in_flight,
             max_per_account: sender.max_in_flight_per_account,
             breaker: BreakerRules::new(&config.providers),

@@ -1,6 +1,6 @@
-//! Which addresses webhooks may be sent to.
+//! Which addresses webhooks and mails may be sent to.
 //!
-//! A tenant chooses the URL, and this service calls it from within our network. So unless the configuration
+//! A tenant chooses the URL or the mail server, and this service calls it from within our network. So unless the configuration
 //! says otherwise, only addresses that are reachable from everywhere are called. It is checked where the
 //! connection is made: the resolver hands out nothing but checked addresses, and the connection goes to these,
 //! so a name that changes its address between check and connection gains nothing.
@@ -106,6 +106,39 @@ impl AddressPolicy {
             }
         }
         Ok(url)
+    }
+
+    /// The addresses of a host at a port; all of them are permitted. Whoever connects must connect to these.
+    pub(crate) async fn addresses_of(
+        self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, UrlError> {
+        let addresses = match Host::parse(host).map_err(|_| UrlError::IllFormed)? {
+            Host::Ipv4(ip) => vec![SocketAddr::new(IpAddr::V4(ip), port)],
+            Host::Ipv6(ip) => vec![SocketAddr::new(IpAddr::V6(ip), port)],
+            Host::Domain(name) => {
+                let found = self.look_up(name).await;
+                let mut addresses = found.map_err(|error| {
+                    if error.is::<AddressRefused>() {
+                        UrlError::Private
+                    } else {
+                        UrlError::Unresolvable
+                    }
+                })?;
+                for address in &mut addresses {
+                    address.set_port(port);
+                }
+                addresses
+            }
+        };
+        if !addresses.iter().all(|address| self.permits(address.ip())) {
+            Err(UrlError::Private)
+        } else if addresses.is_empty() {
+            Err(UrlError::Unresolvable)
+        } else {
+            Ok(addresses)
+        }
     }
 
     fn permits(self, ip: IpAddr) -> bool {
@@ -283,6 +316,16 @@ mod tests {
             allow_http: true,
         };
         assert!(permissive.check("http://localhost/hook").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_server_in_a_private_network_is_refused() {
+        for host in ["localhost", "127.0.0.1", "2130706433", "10.0.0.1", "[::1]"] {
+            let found = STRICT.addresses_of(host, 25).await;
+            assert_eq!(found, Err(UrlError::Private), "{host}");
+        }
+        let public = STRICT.addresses_of("8.8.8.8", 587).await;
+        assert_eq!(public, Ok(vec![SocketAddr::from(([8, 8, 8, 8], 587))]));
     }
 
     proptest! {

@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use plazo_proto::common::v1::Channel;
 use tokio::time::Instant;
 
+use super::Senders;
 use super::pace::Pace;
 use super::retry::Schedule;
 use super::webhook::WebhookSender;
-use super::whatsapp::WhatsAppSender;
 use crate::config::Config;
 use crate::metrics::NotificationMetrics;
 use crate::store::queue::{AccountChange, Claimed, Settlement};
@@ -19,6 +19,9 @@ use crate::store::state;
 /// Sends one message on a channel. `attempt_at` is the time of the attempt by the database's clock.
 pub(super) trait ChannelSender: std::fmt::Debug + Send + Sync {
     fn send<'a>(&'a self, message: &'a Claimed, attempt_at: Timestamp) -> BoxFuture<'a, Outcome>;
+
+    /// Lets go of what it holds and nobody has needed lately.
+    fn forget_idle(&self) {}
 }
 
 /// What came of an attempt. Reasons are stable, in capitals.
@@ -124,6 +127,8 @@ pub(super) struct Channels {
     log: LogSender,
     webhook: WebhookSender,
     whatsapp: Provider,
+    blip: Provider,
+    email: Provider,
     webhook_schedule: Schedule,
     provider_schedule: Schedule,
     /// Nothing goes to a provider later than this after the claim, so that the attempt ends within the lease.
@@ -140,17 +145,27 @@ enum Route<'a> {
 }
 
 impl Channels {
-    pub(super) fn new(webhook: WebhookSender, whatsapp: WhatsAppSender, config: &Config) -> Self {
-        let pace = Pace::new(
+    pub(super) fn new(senders: Senders, config: &Config) -> Self {
+        let whatsapp_pace = Pace::new(
             config.whatsapp.messages_per_second,
             Duration::from_millis(config.whatsapp.recipient_interval_ms),
         );
+        let email_pace = Pace::new(config.email.messages_per_second, Duration::ZERO);
+        let blip_pace = Pace::new(config.blip.messages_per_second, Duration::ZERO);
         Self {
             log: LogSender,
-            webhook,
+            webhook: senders.webhook,
             whatsapp: Provider {
-                sender: Box::new(whatsapp),
-                pace,
+                sender: Box::new(senders.whatsapp),
+                pace: whatsapp_pace,
+            },
+            blip: Provider {
+                sender: Box::new(senders.blip),
+                pace: blip_pace,
+            },
+            email: Provider {
+                sender: Box::new(senders.email),
+                pace: email_pace,
             },
             webhook_schedule: Schedule::of_webhooks(&config.sender),
             provider_schedule: Schedule::of_providers(&config.providers),
@@ -189,9 +204,12 @@ impl Channels {
         Attempted { settlement, health }
     }
 
-    /// Forgets what paces no longer need.
+    /// Forgets what nobody has needed lately.
     pub(super) fn forget_idle(&self) {
-        self.whatsapp.pace.forget_idle();
+        for provider in [&self.whatsapp, &self.blip, &self.email] {
+            provider.pace.forget_idle();
+            provider.sender.forget_idle();
+        }
     }
 
     /// An attempt at a provider that must not get the message twice. Keeps the account's and the recipient's pace, and
@@ -232,7 +250,9 @@ impl Channels {
             Channel::Log => return Ok(Route::Repeatable(&self.log)),
             Channel::Webhook => Route::Repeatable(&self.webhook),
             Channel::Whatsapp => Route::Once(&self.whatsapp),
-            _ => return Err(Outcome::failed("CHANNEL_UNAVAILABLE")),
+            Channel::Blip => Route::Once(&self.blip),
+            Channel::Email => Route::Once(&self.email),
+            Channel::Unspecified => return Err(Outcome::failed("CHANNEL_UNAVAILABLE")),
         };
         match (message.account_channel, message.account_enabled) {
             (None, _) => Err(Outcome::failed("CHANNEL_ACCOUNT_UNKNOWN")),
@@ -351,9 +371,8 @@ mod tests {
     fn channels() -> Channels {
         let config: Config = load(&ConfigSources::default()).expect("the defaults are valid");
         let credentials = Credentials::new(&config.credentials, []);
-        let whatsapp = WhatsAppSender::new(&config.whatsapp, credentials).expect("a client");
-        let webhook = WebhookSender::new(&config.webhook).expect("a client");
-        Channels::new(webhook, whatsapp, &config)
+        let senders = Senders::new(&config, &credentials).expect("clients");
+        Channels::new(senders, &config)
     }
 
     fn claimed() -> Claimed {

@@ -12,12 +12,12 @@ use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use plazo_proto::notification::v1::WhatsAppSettings;
 use plazo_proto::notification::v1::channel_account::Settings;
-use plazo_service::status;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, StatusCode, redirect};
 use tokio::time::Instant;
 
 use super::channel::{ChannelSender, Outcome};
+use super::provider::{credential_missing, of_error, secrets_of};
 use super::webhook::WebhookClientError;
 use crate::account::decode_settings;
 use crate::config::WhatsAppConfig;
@@ -86,21 +86,12 @@ impl WhatsAppSender {
         let Some(Settings::Whatsapp(settings)) = stored.and_then(decode_settings) else {
             return Outcome::failed("CHANNEL_ACCOUNT_UNKNOWN");
         };
-        let name = message.credential_name.as_deref().unwrap_or_default();
-        let credential = match self.credentials.get(message.tenant_id, name).await {
+        let credential = match secrets_of(&self.credentials, message).await {
             Ok(credential) => credential,
-            Err(error) => {
-                tracing::warn!(
-                    tenant_id = message.tenant_id,
-                    channel_account_id = message.channel_account_id,
-                    error = status::chain(&error),
-                    "an account's credential can't be used; its messages are tried again"
-                );
-                return Outcome::retry("CREDENTIAL_MISSING");
-            }
+            Err(outcome) => return outcome,
         };
         let Some(access_token) = credential.get_or_alone("access_token") else {
-            return Outcome::retry("CREDENTIAL_MISSING");
+            return credential_missing();
         };
         let target = Target {
             url: format!("{}/{}/messages", self.base, settings.phone_number_id),
@@ -154,7 +145,7 @@ impl WhatsAppSender {
             .await;
         let response = match sent {
             Ok(response) => response,
-            Err(error) => return Verdict::Settled(verdict::of_error(&error)),
+            Err(error) => return Verdict::Settled(of_error(&error)),
         };
         let status: StatusCode = response.status();
         let headers: HeaderMap = response.headers().clone();

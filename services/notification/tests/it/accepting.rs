@@ -122,8 +122,8 @@ async fn what_cannot_be_delivered_is_accepted_and_fails_visibly() {
     bad_image.image_url = "http://example.com/cat.png".to_owned();
     let cases = [
         (by_channel(1, Channel::Whatsapp), "CHANNEL_ACCOUNT_UNKNOWN"),
-        (by_channel(2, Channel::Blip), "CHANNEL_UNAVAILABLE"),
-        (by_channel(3, Channel::Email), "CHANNEL_UNAVAILABLE"),
+        (by_channel(2, Channel::Blip), "CHANNEL_ACCOUNT_UNKNOWN"),
+        (by_channel(3, Channel::Email), "CHANNEL_ACCOUNT_UNKNOWN"),
         (
             by_webhook(warning(4, 1), 999_999),
             "CHANNEL_ACCOUNT_UNKNOWN",

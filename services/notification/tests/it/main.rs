@@ -1,8 +1,10 @@
 //! The notification service over real sockets: a scripted ticketing, a webhook endpoint, and PostgreSQL.
 
 mod accepting;
+mod blip;
 mod callbacks;
 mod calling_off;
+mod email;
 mod faults;
 mod feed;
 mod input;

@@ -1,8 +1,10 @@
 //! What all tests share: the service under test, and those around it.
 
+pub(crate) mod blip;
 pub(crate) mod callers;
 pub(crate) mod endpoint;
 pub(crate) mod inbound;
+pub(crate) mod mail;
 pub(crate) mod process;
 pub(crate) mod subscriptions;
 pub(crate) mod ticketing;
@@ -107,6 +109,9 @@ impl World {
             .with("ticketing.request_timeout_ms", "500")
             .with("webhook.allow_http", "true")
             .with("webhook.allow_private_networks", "true")
+            // Leases are as long as the longest attempt of a channel.
+            .with("blip.request_timeout_ms", "600")
+            .with("email.request_timeout_ms", "600")
             .with("sender.poll_ms", "50")
             .with("sender.warning_hold_ms", "0")
             .with_retry_delays_ms("20, 20, 20")

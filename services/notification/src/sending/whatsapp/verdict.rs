@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
 use crate::sending::channel::Outcome;
-use crate::sending::webhook::retry_after;
+use crate::sending::provider::{asked_wait, uncertain};
 
 /// Attempts at an "unknown error" (code 1), which may also mean that the request is wrong.
 const UNKNOWN_ERROR_ATTEMPTS: i32 = 4;
@@ -58,12 +58,7 @@ pub(super) fn of_answer(
     attempt: i32,
     recipient_interval: Duration,
 ) -> Verdict {
-    let asked = answer
-        .headers
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| retry_after(value, now))
-        .unwrap_or_default();
+    let asked = asked_wait(&answer.headers, now);
     let body = answer.body.as_deref();
     let read = body.and_then(|body| serde_json::from_slice::<AnswerBody>(body).ok());
     let outcome = match (answer.status, read) {
@@ -145,28 +140,10 @@ fn of_status(status: StatusCode, asked: Duration) -> Outcome {
     }
 }
 
-/// What a request without an answer means.
-pub(super) fn of_error(error: &reqwest::Error) -> Outcome {
-    if error.is_connect() {
-        // Nothing went out.
-        Outcome::retry("CONNECTION_FAILED")
-    } else if error.is_builder() {
-        Outcome::failed("REQUEST_INVALID")
-    } else if error.is_timeout() {
-        uncertain("TIMEOUT")
-    } else {
-        uncertain("ANSWER_LOST")
-    }
-}
-
-fn uncertain(reason: &str) -> Outcome {
-    Outcome::Uncertain {
-        reason: reason.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use reqwest::header::RETRY_AFTER;
+
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(6);

@@ -240,7 +240,10 @@ fn error(status: u16, code: i64, retry_after: Option<u32>) -> Answer {
 }
 
 /// The next request's head and body; none when the connection ends.
-async fn next_request(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
+pub(crate) async fn next_request(
+    stream: &mut TcpStream,
+    read: &mut Vec<u8>,
+) -> Option<(String, Vec<u8>)> {
     loop {
         if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&read[..end]).into_owned();
