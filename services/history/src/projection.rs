@@ -153,13 +153,14 @@ impl Projection {
                     return Ok(());
                 }
                 retriable => {
-                    tracing::warn!(reason = chain(&retriable), wait = ?backoff, "the feed is opened again");
                     self.metrics.reconnects.inc();
                     self.metrics.lag.set(current_at.elapsed().as_secs_f64());
                     let wait = spread(backoff, 0.5, 1.0);
                     if shutdown.run_until_cancelled(sleep(wait)).await.is_none() {
+                        // Both ends go at the same time: nothing to complain of.
                         return Ok(());
                     }
+                    tracing::warn!(reason = chain(&retriable), "the feed is opened again");
                     backoff = (backoff * 2).min(self.config.max_backoff());
                 }
             }

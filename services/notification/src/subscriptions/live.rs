@@ -84,18 +84,18 @@ impl LiveFeed {
                 LiveFeedError::Overtaken => OTHER_REPLICA_REST,
                 _ => backoff.next(),
             };
-            tracing::warn!(
-                error = status::chain(&error),
-                wait = ?wait,
-                "the event stream for webhook subscriptions is opened again"
-            );
             if shutdown
                 .run_until_cancelled(tokio::time::sleep(wait))
                 .await
                 .is_none()
             {
+                // Both ends go at the same time: nothing to complain of.
                 return;
             }
+            tracing::warn!(
+                error = status::chain(&error),
+                "the event stream for webhook subscriptions is opened again"
+            );
         }
     }
 

@@ -340,7 +340,12 @@ async fn a_message_is_given_up_after_its_horizon() {
         .await
         .message_id;
     let failed = service.api.until(id, State::Failed).await;
-    assert_eq!(failed.failure_reason, "WHATSAPP_131000");
+    // Given up after its last attempt, or before the next one when that came late.
+    let reasons = ["WHATSAPP_131000", "GIVEN_UP"];
+    assert!(
+        reasons.contains(&failed.failure_reason.as_str()),
+        "{failed:?}"
+    );
     assert!(failed.attempts.len() > 2, "{}", failed.attempts.len());
     service.stop().await;
 }

@@ -42,6 +42,10 @@ pub(crate) const PERMISSIONS: MethodPermissions = &[
         SERVICES,
     ),
     (
+        "/plazo.notification.v1.NotificationService/ResolveActiveMessage",
+        SERVICES,
+    ),
+    (
         "/plazo.notification.v1.NotificationService/CancelActiveMessage",
         SERVICES,
     ),
