@@ -46,14 +46,14 @@ test: lint ## all checks and tests, on private servers
 	@$(scripts)/python-client
 
 faults: setup ## faults under load on private servers, into target/faults.json
-	@cargo build --locked --workspace --bins
+	@cargo build --locked --profile optimized --workspace --bins
 	@FAULTS="$(FAULTS)" LOAD="$(LOAD)" FAULTS_JSON="$(CURDIR)/target/faults.json" \
-		cargo test --quiet --locked -p plazo-tests --test faults -- --ignored --exact all --nocapture
+		cargo test --quiet --locked --profile optimized -p plazo-tests --test faults -- --ignored --exact all --nocapture
 
 soak: setup ## faults of the timer in random order under load: SEED=7 MINUTES=30
-	@cargo build --locked --workspace --bins
+	@cargo build --locked --profile optimized --workspace --bins
 	@SEED="$(SEED)" MINUTES="$(MINUTES)" LOAD="$(LOAD)" \
-		cargo test --quiet --locked -p plazo-tests --test faults -- --ignored --exact soak --nocapture
+		cargo test --quiet --locked --profile optimized -p plazo-tests --test faults -- --ignored --exact soak --nocapture
 
 bench: setup ## measure throughput, plans and latencies into target/bench, optimised (QUICK=1: a small run)
 	@cargo build --locked --profile optimized -p plazo-ticketing -p plazo-timer -p plazo-notification -p plazo-history

@@ -11,8 +11,10 @@ mod grpc;
 mod metrics;
 mod model;
 mod projection;
+mod search_key;
 mod store;
 
 pub use app::App;
 pub use config::{Config, DatabaseConfig, FeedConfig};
 pub use error::AppError;
+pub use search_key::{phone_digits, search_key};

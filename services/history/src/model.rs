@@ -162,7 +162,9 @@ pub(crate) fn apply(
             | Payload::HoldEnded(_)
             | Payload::AutomationPaused(_)
             | Payload::AutomationResumed(_)
-            | Payload::PolicyApplied(_),
+            | Payload::PolicyApplied(_)
+            | Payload::ContactChanged(_)
+            | Payload::PersonalDataErased(_),
         )
         | None => {}
     }

@@ -183,6 +183,7 @@ impl<'a> Walk<'a> {
             Payload::PolicyApplied(applied) => self.applied(applied, at_us),
             Payload::ActiveMessageRequested(request) => self.requested(request, awaited),
             Payload::ActiveMessageReported(report) => self.reported(report, at_us),
+            Payload::ContactChanged(_) | Payload::PersonalDataErased(_) => {}
         }
     }
 

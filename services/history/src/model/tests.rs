@@ -160,6 +160,7 @@ fn a_superseded_close_leaves_no_trace() {
             agent_id,
             supersedes_close: true,
             tags: vec!["before".to_owned()],
+            ..TicketReopened::default()
         });
         let payloads = [
             opened(),

@@ -82,6 +82,15 @@ fn fields(payload: &Payload, with_customer_data: bool) -> Map<String, Value> {
             "agent_id": id(reopened.agent_id),
             "supersedes_close": reopened.supersedes_close,
             "tags": reopened.tags,
+            "contact": contact(reopened.contact.as_ref(), with_customer_data),
+        }),
+        Payload::ContactChanged(changed) => json!({
+            "contact": contact(changed.contact.as_ref(), with_customer_data),
+            "previous_contact_id": id(changed.previous_contact_id),
+        }),
+        Payload::PersonalDataErased(erased) => json!({
+            "erasure_id": id(erased.erasure_id),
+            "contact_id": id(erased.contact_id),
         }),
         Payload::ActiveMessageRequested(requested) => json!({
             "message": requested.message.as_ref().map(|one| active_message(one, with_customer_data)),

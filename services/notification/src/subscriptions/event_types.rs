@@ -4,7 +4,7 @@ use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{Stage, TicketEvent};
 
 /// Every type that a subscription can name, sorted.
-pub(crate) const ALL: [&str; 20] = [
+pub(crate) const ALL: [&str; 22] = [
     "active_message.reported",
     "active_message.requested",
     "automation.paused",
@@ -15,9 +15,11 @@ pub(crate) const ALL: [&str; 20] = [
     "ticket.assigned",
     "ticket.close_reached",
     "ticket.closed",
+    "ticket.contact_changed",
     "ticket.held",
     "ticket.hold_ended",
     "ticket.opened",
+    "ticket.personal_data_erased",
     "ticket.policy_applied",
     "ticket.reopened",
     "ticket.set_open",
@@ -53,6 +55,8 @@ pub(super) fn of(event: &TicketEvent) -> Option<&'static str> {
         Payload::AutomationPaused(_) => "automation.paused",
         Payload::AutomationResumed(_) => "automation.resumed",
         Payload::PolicyApplied(_) => "ticket.policy_applied",
+        Payload::ContactChanged(_) => "ticket.contact_changed",
+        Payload::PersonalDataErased(_) => "ticket.personal_data_erased",
     })
 }
 

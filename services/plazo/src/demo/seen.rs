@@ -165,6 +165,10 @@ fn from_payload(payload: &Payload) -> Happening {
         Payload::PolicyApplied(applied) => {
             did(Act::ApplyDoubledSettings, String::new(), &applied.cycles)
         }
+        Payload::ContactChanged(_) => Happening::Other {
+            name: "a change of the contact",
+        },
+        Payload::PersonalDataErased(_) => Happening::Other { name: "an erasure" },
         Payload::Unlinked(_) => Happening::Other {
             name: "an unlinking",
         },

@@ -224,6 +224,7 @@ impl TicketChange {
                 agent_id: new.agent_id.unwrap_or_default(),
                 previous_ticket_id: new.previous_ticket_id.unwrap_or_default(),
                 cycles: cycles_to_proto(&started),
+                ..TicketOpened::default()
             }),
         );
         change.pause_automation(author);

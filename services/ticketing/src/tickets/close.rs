@@ -247,6 +247,7 @@ impl TicketChange {
             agent_id: self.facts.agent_id.unwrap_or_default(),
             supersedes_close,
             tags: self.facts.tags.clone(),
+            ..TicketReopened::default()
         };
         self.record(author, Payload::Reopened(payload));
     }

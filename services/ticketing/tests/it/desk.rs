@@ -424,6 +424,8 @@ pub(crate) fn tell(event: &TicketEvent) -> String {
             format!("automation resumed: {:?}", resumed.cause())
         }
         Payload::PolicyApplied(_) => "policy applied".to_owned(),
+        Payload::ContactChanged(_) => "contact changed".to_owned(),
+        Payload::PersonalDataErased(_) => "personal data erased".to_owned(),
     }
 }
 

@@ -81,7 +81,9 @@ impl Fold<'_> {
             | Payload::MessageRecorded(_)
             | Payload::StageFired(_)
             | Payload::HoldEnded(_)
-            | Payload::PolicyApplied(_) => {}
+            | Payload::PolicyApplied(_)
+            | Payload::ContactChanged(_)
+            | Payload::PersonalDataErased(_) => {}
         }
     }
 

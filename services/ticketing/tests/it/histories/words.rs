@@ -127,7 +127,9 @@ impl Words<'_> {
             | Payload::SetOpen(_)
             | Payload::TagsChanged(_)
             | Payload::ActiveMessageRequested(_)
-            | Payload::ActiveMessageReported(_) => {}
+            | Payload::ActiveMessageReported(_)
+            | Payload::ContactChanged(_)
+            | Payload::PersonalDataErased(_) => {}
         }
         Ok(())
     }

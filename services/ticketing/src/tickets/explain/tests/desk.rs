@@ -337,6 +337,7 @@ impl Desk {
                 agent_id: 5,
                 supersedes_close: true,
                 tags: self.tags.clone(),
+                ..TicketReopened::default()
             }),
         );
         self.written(CUSTOMER, MessageKind::Chat, Some(at(written)));

@@ -106,6 +106,7 @@ async fn a_late_reply_puts_everything_back() {
         agent_id: desk.agent_id,
         supersedes_close: true,
         tags: ticket.tags,
+        ..TicketReopened::default()
     };
     assert_eq!(told, Some(expected));
 
