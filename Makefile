@@ -19,7 +19,7 @@ scripts := .config/scripts
 step = @printf '\n== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test faults soak bench lint proto deny fmt sqlx audit setup setup-test
+.PHONY: help run demo test faults soak model bench lint proto deny fmt sqlx audit setup setup-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ soak: setup ## faults of the timer in random order under load: SEED=7 MINUTES=30
 	@cargo build --locked --profile optimized --workspace --bins
 	@SEED="$(SEED)" MINUTES="$(MINUTES)" LOAD="$(LOAD)" \
 		cargo test --quiet --locked --profile optimized -p plazo-tests --test faults -- --ignored --exact soak --nocapture
+
+model: setup ## every state of the timer's protocol that can be reached, with and without its guards
+	@cargo test --quiet --locked --profile optimized -p plazo-tests --test model -- --include-ignored
 
 bench: setup ## measure throughput, plans and latencies into target/bench, optimised (QUICK=1: a small run)
 	@cargo build --locked --profile optimized -p plazo-ticketing -p plazo-timer -p plazo-notification -p plazo-history

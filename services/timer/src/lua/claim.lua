@@ -59,14 +59,22 @@ if #members > 0 and redis.call('EXISTS', attempts) == 1 then
   end
   local counts = redis.call('HMGET', attempts, unpack(all))
   local head_failed = tonumber(counts[1] or 0) > 0
-  -- Members that failed before travel apart from the others, in batches that shrink to a fourth with each failure.
+  -- Members that failed before travel apart from the others, in batches that shrink with each failure, evenly down to one
+  -- member: what would go into quarantine next is alone, and takes nobody along.
+  local function size_after(failed)
+    if failed == 0 then
+      return limit
+    elseif failed >= attempts_max - 1 then
+      return 1
+    end
+    return math.max(1, math.floor(limit ^ (1 - failed / (attempts_max - 1)) + 1e-9))
+  end
   local taken, most = {}, 0
   names = {}
   for i = 1, #all do
     local failed = tonumber(counts[i] or 0)
     if (failed > 0) == head_failed then
-      local size = math.max(1, math.floor(limit / 4 ^ math.max(most, failed)))
-      if #names + 1 <= size then
+      if #names + 1 <= size_after(math.max(most, failed)) then
         most = math.max(most, failed)
         names[#names + 1] = all[i]
         taken[#taken + 1] = all[i]

@@ -151,7 +151,7 @@ impl Model {
             .collect();
         due.sort();
         due.truncate(limit);
-        let entries = self.batch_of(&due, limit);
+        let entries = self.batch_of(&due, limit, rules.attempts_max);
         let lease: Vec<_> = entries.iter().map(|claimed| claimed.entry).collect();
         if !lease.is_empty() {
             for entry in &lease {
@@ -212,7 +212,12 @@ impl Model {
     }
 
     /// Those that failed before, or those that didn't, as the first one; the more they failed, the fewer.
-    fn batch_of(&self, due: &[(i64, Member)], limit: usize) -> Vec<ClaimedEntry> {
+    fn batch_of(
+        &self,
+        due: &[(i64, Member)],
+        limit: usize,
+        attempts_max: u32,
+    ) -> Vec<ClaimedEntry> {
         let failed = |member: &Member| self.state.attempts.get(member).copied().unwrap_or(0);
         let mut batch = Vec::new();
         let mut most_failed = 0;
@@ -222,8 +227,7 @@ impl Model {
                 continue;
             }
             let most = most_failed.max(failed_attempts);
-            let size = (limit / 4_usize.pow(most)).max(1);
-            if batch.len() < size {
+            if batch.len() < size_after(most, limit, attempts_max) {
                 most_failed = most;
                 let entry = Entry {
                     member: *member,
@@ -364,5 +368,21 @@ impl Model {
             }
         }
         assert_eq!(self.state, *found, "the model (left) differs from Redis");
+    }
+}
+
+/// The largest batch of members with so many failures: each failure makes it smaller by the same factor, down to one when
+/// the next failure is the last.
+fn size_after(failed: u32, limit: usize, attempts_max: u32) -> usize {
+    let steps = attempts_max.saturating_sub(1);
+    let left = steps.saturating_sub(failed);
+    let fits = |size: &usize| size.pow(steps) <= limit.pow(left);
+    match failed {
+        0 => limit,
+        _ => (1..=limit)
+            .take_while(fits)
+            .last()
+            .filter(|_| left > 0)
+            .unwrap_or(1),
     }
 }

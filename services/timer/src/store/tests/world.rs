@@ -429,7 +429,7 @@ impl<'a> World<'a> {
             assert_eq!(claimed.next_lease_end_ms, expected.next_lease_end_ms);
             assert_eq!(claimed.ended_leases, expected.ended_leases);
             assert_eq!(claimed.quarantined, expected.quarantined);
-            check_batch(&claimed, limit);
+            check_batch(&claimed, limit, self.rules.attempts_max);
             let is_last = number + 1 == times;
             if is_last && fate != ClaimFate::Lost && !claimed.entries.is_empty() {
                 self.batches.push((place, claimed));
@@ -711,7 +711,7 @@ fn check_shard(found: &ShardState) {
 }
 
 /// What holds of a claim, however the model sees it.
-fn check_batch(claimed: &Claimed, limit: usize) {
+fn check_batch(claimed: &Claimed, limit: usize, attempts_max: u32) {
     let entries = &claimed.entries;
     assert!(entries.len() <= limit, "more than were asked for");
     let now_ms = claimed.redis_us / 1_000;
@@ -725,6 +725,11 @@ fn check_batch(claimed: &Claimed, limit: usize) {
         .iter()
         .all(|claimed| (claimed.failed_attempts > 0) == (most_failed > 0));
     assert!(apart, "failed ones among others: {entries:?}");
-    let size = (limit / 4_usize.pow(most_failed)).max(1);
-    assert!(entries.len() <= size, "too many failed ones: {entries:?}");
+    if most_failed > 0 && most_failed + 1 >= attempts_max {
+        assert_eq!(
+            entries.len(),
+            1,
+            "would go into quarantine together: {entries:?}"
+        );
+    }
 }
