@@ -47,7 +47,7 @@ fn outcome(budget: Budget, guards: Guards) -> Outcome<World> {
         World::new(budget, guards),
         STATES_MAX,
         World::next,
-        |world| world.holds(),
+        World::holds,
     )
 }
 

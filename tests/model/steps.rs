@@ -203,7 +203,7 @@ impl World {
             self.then(steps, "the customer replies", |world| world.next_due = 0);
             if self.next_due < STAGES {
                 self.then(steps, "the deadline is put off", |world| {
-                    world.next_due += 1
+                    world.next_due += 1;
                 });
             }
         }

@@ -174,6 +174,16 @@ impl Ledger {
         self.lateness_of = (0..class_count).map(|_| new_histogram()).collect();
     }
 
+    /// Whether a step changes anything: nobody answers or writes again in a ticket that has nothing due.
+    pub(super) fn takes(&self, step: Step) -> bool {
+        match step.change() {
+            Change::Arm | Change::Rearm => true,
+            Change::Answer | Change::Postpone => {
+                self.tickets[step.ticket() as usize].state == State::Pending
+            }
+        }
+    }
+
     /// Does a step of the schedule, and returns what the timer must be told of it.
     pub(super) fn apply(&mut self, step: Step, at_us: i64) -> Option<proto::TicketArm> {
         let index = step.ticket() as usize;

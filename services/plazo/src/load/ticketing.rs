@@ -7,22 +7,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use plazo_proto::timer::v1::TicketArm;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 use super::LoadError;
 use super::generator::{self, Pace};
 use super::handler::now_us;
 use super::ledger::{Beginning, Ledger, SharedLedger};
-use super::options::{LoadOptions, OptionError, Shape, Target};
+use super::options::{LoadOptions, Target};
 use super::private;
 use super::progress::{Progress, grouped};
 use super::report::{Measured, Report};
 use super::run::{begin, interval_ms, wait_until_handled};
-use super::schedule::Schedule;
+use super::schedule::{Change, Schedule, Step};
 use super::timeline::Timeline;
 use super::timer::Timer;
-use desk::Desks;
+use desk::{Desks, Writer};
 use watch::Tickets;
 
 /// So long after the last firing the events may take.
@@ -34,9 +36,6 @@ pub(super) async fn run(
     progress: &mut Progress,
     stop: &CancellationToken,
 ) -> Result<Report, LoadError> {
-    if options.shape == Shape::Churn {
-        return Err(OptionError::new("--shape", "churn is for the load's own handler").into());
-    }
     let mut private = None;
     let endpoint = if let Target::Ticketing { endpoint } = &options.target {
         endpoint.clone()
@@ -164,7 +163,7 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// Each step is an agent's message. The clock of its ticket starts when ticketing commits it.
+    /// Each step is a message or two. The clock of its ticket starts when ticketing commits the agent's.
     async fn write_and_wait(
         &self,
         start: tokio::time::Instant,
@@ -177,25 +176,23 @@ impl Load<'_> {
             batch: 1,
             in_flight: self.options.in_flight,
         };
-        let act = |steps: Vec<super::schedule::Step>, permit| {
-            let now = now_us();
-            let step = steps.first().copied();
-            let arm = step.and_then(|step| self.ledger.lock().apply(step, now));
-            let call = step.and_then(|step| {
-                let index = step.ticket();
-                let ticket_id = self.tickets.id_of(index)?;
-                let tenant = self.schedule.tenants.get(index as usize)?;
-                let ledger = Arc::clone(self.ledger);
-                Some(self.desks.write(*tenant, ticket_id, give_up_at, ledger))
-            });
+        let act = |steps: Vec<Step>, permit| {
+            let written = steps.first().and_then(|step| self.write(*step, give_up_at));
             let ledger = Arc::clone(self.ledger);
             let (retries, failures) = (Arc::clone(&retries), Arc::clone(&failures));
             async move {
-                if let (Some(arm), Some(call)) = (arm, call) {
-                    match call.await {
-                        Ok(again) => {
-                            retries.fetch_add(again, Ordering::Relaxed);
-                            ledger.lock().confirm(&arm);
+                if let Some((arm, calls)) = written {
+                    let outcome = async {
+                        for call in calls {
+                            retries.fetch_add(call.await?, Ordering::Relaxed);
+                        }
+                        Ok(())
+                    };
+                    match outcome.await {
+                        Ok(()) => {
+                            if let Some(arm) = arm {
+                                ledger.lock().confirm(&arm);
+                            }
                         }
                         Err(status) => {
                             super::run::note_failure(&failures, "RecordMessage", &status);
@@ -215,5 +212,40 @@ impl Load<'_> {
                 .unwrap_or_else(std::sync::PoisonError::into_inner),
         );
         (kept, retries.load(Ordering::Relaxed), notes)
+    }
+
+    /// The messages of a step, one after the other, and what they arm; none when the ticket has nothing due any more.
+    fn write(
+        &self,
+        step: Step,
+        give_up_at: tokio::time::Instant,
+    ) -> Option<(
+        Option<TicketArm>,
+        Vec<impl Future<Output = Result<u64, Status>> + use<>>,
+    )> {
+        let index = step.ticket();
+        let ticket_id = self.tickets.id_of(index)?;
+        let tenant = *self.schedule.tenants.get(index as usize)?;
+        let writers: &[Writer] = match step.change() {
+            Change::Arm | Change::Postpone => &[Writer::Agent],
+            Change::Answer => &[Writer::Customer],
+            Change::Rearm => &[Writer::Customer, Writer::Agent],
+        };
+        let arm = {
+            let mut ledger = self.ledger.lock();
+            if !ledger.takes(step) {
+                return None;
+            }
+            if writers.contains(&Writer::Agent) {
+                self.tickets.begin_cycle(index);
+            }
+            ledger.apply(step, now_us())
+        };
+        let write = |writer: &Writer| {
+            let ledger = Arc::clone(self.ledger);
+            self.desks
+                .write(tenant, ticket_id, *writer, give_up_at, ledger)
+        };
+        Some((arm, writers.iter().map(write).collect()))
     }
 }

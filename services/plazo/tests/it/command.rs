@@ -31,10 +31,6 @@ async fn bad_arguments_are_one_thing_and_bad_luck_another() {
             "whole seconds",
         ),
         (
-            &["load", "--handler", "ticketing", "--shape", "churn"],
-            "churn",
-        ),
-        (
             &[
                 "load",
                 "--timer",

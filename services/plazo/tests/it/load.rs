@@ -222,6 +222,39 @@ async fn real_tickets_fire_once_and_not_early() {
 }
 
 #[tokio::test]
+async fn real_customers_answer_and_agents_write_again() {
+    let child = load(&[
+        "--handler",
+        "ticketing",
+        "--shape",
+        "churn",
+        "--rate",
+        "50",
+        "--duration",
+        "3s",
+        "--ahead",
+        "2s",
+        "--tenants",
+        "3",
+    ]);
+    let (code, result) = result_of(child).await;
+    assert_eq!(code, Some(0), "{result}");
+    let count = |name: &str| {
+        result[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{name}: {result}"))
+    };
+    assert!(count("rearmed") > 0, "{result}");
+    assert!(count("postponed") > 0, "{result}");
+    assert!(count("superseded") > 0, "{result}");
+    assert_eq!(
+        count("fired") + count("superseded"),
+        count("expected"),
+        "{result}"
+    );
+}
+
+#[tokio::test]
 async fn a_load_without_a_timer_says_what_to_do() {
     let endpoint = format!("http://127.0.0.1:{}", free_base_port());
     let child = command(&[

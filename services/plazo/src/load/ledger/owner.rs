@@ -89,6 +89,12 @@ impl Ledger {
         (page, None)
     }
 
+    /// Real ticketing tells that a stage took effect whose cycle was over by then, as far as this side knew: somebody wrote
+    /// at the same time.
+    pub(in crate::load) fn told_of_overtaken(&mut self) {
+        self.looks.stale += 1;
+    }
+
     /// Real ticketing tells that a stage took effect, so much after its instant. Events come a little later than that.
     pub(in crate::load) fn told_of_firing(&mut self, index: usize, late_us: i64, at_us: i64) {
         let Some(ticket) = self.tickets.get(index) else {

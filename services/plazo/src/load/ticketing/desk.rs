@@ -37,6 +37,13 @@ const OPENING_BOUND: Duration = Duration::from_secs(30);
 /// The second alert is not waited for: the longest time that a policy can have, in days.
 const SECOND_ALERT_DAYS: i32 = 400;
 
+/// Who writes in a ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    Agent,
+    Customer,
+}
+
 /// The desks of all tenants.
 #[derive(Debug)]
 pub(super) struct Desks {
@@ -122,25 +129,30 @@ impl Desks {
             .map_err(|status| LoadError::call("OpenTicket", status))
     }
 
-    /// The agent writes in a ticket, again and again until it is recorded or the time is over. Returns how often it was
+    /// Somebody writes in a ticket, again and again until it is recorded or the time is over. Returns how often it was
     /// tried again.
     pub(super) fn write(
         &self,
         tenant: u16,
         ticket_id: i64,
+        writer: Writer,
         give_up_at: Instant,
         ledger: Arc<SharedLedger>,
-    ) -> impl Future<Output = Result<u64, Status>> + Send + 'static {
+    ) -> impl Future<Output = Result<u64, Status>> + Send + use<> {
         let desk = self.desks[usize::from(tenant)].clone();
         let client = self.tickets.clone();
+        let (kind, id, text) = match writer {
+            Writer::Agent => (AuthorKind::Agent, desk.agent_id, "Ainda está aí?"),
+            Writer::Customer => (AuthorKind::Customer, desk.contact_id, "Estou, sim."),
+        };
         let message = RecordMessageRequest {
             ticket_id,
             author: Some(Author {
-                kind: AuthorKind::Agent.into(),
-                id: desk.agent_id,
+                kind: kind.into(),
+                id,
             }),
             kind: MessageKind::Chat.into(),
-            text: "Ainda está aí?".to_owned(),
+            text: text.to_owned(),
             // Repeating it is recorded once.
             request_id: new_id(),
             ..RecordMessageRequest::default()

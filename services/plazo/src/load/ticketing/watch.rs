@@ -1,7 +1,7 @@
 //! Follows ticketing's events.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
@@ -24,30 +24,50 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// The tickets of the load, by their numbers and by their ids.
 #[derive(Debug, Default)]
-pub(super) struct Tickets(Mutex<(Vec<i64>, HashMap<i64, u32>)>);
+pub(super) struct Tickets(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By number: the id, 0 for none yet, and how many cycles the agent's messages have begun.
+    tickets: Vec<(i64, i32)>,
+    numbers: HashMap<i64, u32>,
+}
 
 impl Tickets {
     /// A ticket was opened.
     pub(super) fn add(&self, index: u32, ticket_id: i64) {
-        let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
         let place = index as usize;
-        if tickets.0.len() <= place {
-            tickets.0.resize(place + 1, 0);
+        if known.tickets.len() <= place {
+            known.tickets.resize(place + 1, (0, 0));
         }
-        tickets.0[place] = ticket_id;
-        tickets.1.insert(ticket_id, index);
+        known.tickets[place].0 = ticket_id;
+        known.numbers.insert(ticket_id, index);
+    }
+
+    /// An agent writes, and thereby begins a cycle.
+    pub(super) fn begin_cycle(&self, index: u32) {
+        if let Some((_, cycle)) = self.lock().tickets.get_mut(index as usize) {
+            *cycle += 1;
+        }
     }
 
     /// The id of a ticket.
     pub(super) fn id_of(&self, index: u32) -> Option<i64> {
-        let tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = tickets.0.get(index as usize).copied();
-        id.filter(|id| *id > 0)
+        let (id, _) = self.lock().tickets.get(index as usize).copied()?;
+        (id > 0).then_some(id)
     }
 
-    fn index_of(&self, ticket_id: i64) -> Option<u32> {
-        let tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tickets.1.get(&ticket_id).copied()
+    /// The number of a ticket, and its last cycle.
+    fn find(&self, ticket_id: i64) -> Option<(u32, i32)> {
+        let known = self.lock();
+        let index = *known.numbers.get(&ticket_id)?;
+        let (_, cycle) = known.tickets.get(index as usize)?;
+        Some((index, *cycle))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,9 +143,13 @@ fn apply(event: &TicketEvent, tickets: &Tickets, ledger: &SharedLedger) {
     if fired.stage() != Stage::FirstAlert {
         return;
     }
-    let Some(index) = tickets.index_of(event.ticket_id) else {
+    let Some((index, last_cycle)) = tickets.find(event.ticket_id) else {
         return;
     };
+    if fired.cycle < last_cycle {
+        ledger.lock().told_of_overtaken();
+        return;
+    }
     let (Some(at), Some(due)) = (&event.event_time, &fired.due_time) else {
         return;
     };
