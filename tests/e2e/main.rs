@@ -1,5 +1,6 @@
 //! What needs all four services: each test has a cluster of four processes of its own.
 
+mod erasure;
 mod four_processes;
 mod kills;
 mod restart;

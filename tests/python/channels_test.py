@@ -13,11 +13,15 @@ import threading
 import time
 import unittest
 import urllib.request
+import uuid
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from plazo.common.v1 import common_pb2 as common
+from plazo.history.v1 import history_service_pb2 as history
+from plazo.history.v1 import outreach_service_pb2 as outreach
+from plazo.history.v1 import outreach_service_pb2_grpc
 from plazo.notification.v1 import active_message_pb2 as active_message
 from plazo.notification.v1 import notification_service_pb2 as notification
 from plazo.notification.v1 import notification_service_pb2_grpc, webhook_subscription_pb2_grpc
@@ -306,6 +310,7 @@ class ChannelsTest(unittest.TestCase):
 
         eventually("the subscriber", lambda: "ticket.closed" in self.subscriber.types())
         self.check_what_the_subscriber_heard(opened.ticket_id)
+        self.check_what_an_agent_sends_later(opened)
 
     def check_what_the_subscriber_heard(self, ticket_id: int) -> None:
         """All events of the ticket, in order, and each once as nothing failed."""
@@ -323,6 +328,45 @@ class ChannelsTest(unittest.TestCase):
         self.assertEqual(types[0], "ticket.opened")
         self.assertEqual(types.count("ticket.alert_raised"), 3)
         self.assertEqual(types.count("ticket.closed"), 1)
+
+    def check_what_an_agent_sends_later(self, closed: ticket.Ticket) -> None:
+        """Out of the history, to the customer of the closed ticket: in a new one, and once although
+        the call is repeated."""
+        known = history.GetTicketHistoryRequest(ticket_id=closed.ticket_id)
+        eventually(
+            "the history",
+            lambda: self.client.history.GetTicketHistory(known).ticket.HasField("closure"),
+        )
+        text = "A bicicleta está pronta"
+        request = outreach.SendActiveMessageRequest(
+            contact_id=closed.contact_id,
+            ticket_id=closed.ticket_id,
+            text=text,
+            request_id=str(uuid.uuid4()),
+        )
+        permissions = ("history:view", "messages:send")
+        sender = self.client.acting_as(
+            Actor(TENANT_ID, "agent", self.agent_id, permissions, (self.bot_id,))
+        )
+        calls = outreach_service_pb2_grpc.OutreachServiceStub(sender.history_channel)
+        answer = calls.SendActiveMessage(request)
+        eventually("the message at the provider", lambda: text in self.whatsapp.texts())
+        self.assertEqual(calls.SendActiveMessage(request), answer)
+
+        self.assertTrue(answer.opened)
+        resumed = self.read(answer.ticket_id)
+        self.assertEqual(resumed.previous_ticket_id, closed.ticket_id)
+        self.assertEqual(resumed.agent_id, self.agent_id)
+        eventually(
+            "the state",
+            lambda: [
+                one.state
+                for one in self.messages(answer.ticket_id)
+                if one.message.idempotency_key == answer.idempotency_key
+            ]
+            == [active_message.ACTIVE_MESSAGE_STATE_SENT],
+        )
+        self.assertEqual(self.whatsapp.texts().count(text), 1)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ class Client:
         # For calls with bytes that the generated code would not send.
         self.ticketing_channel = ticketing
         # For services that only some tests call.
-        self.notification_channel = notification
+        self.notification_channel, self.history_channel = notification, history
         self.tickets = ticket_service_pb2_grpc.TicketServiceStub(ticketing)
         self.settings = settings_pb2_grpc.SettingsServiceStub(ticketing)
         self.contacts = contact_pb2_grpc.ContactServiceStub(ticketing)

@@ -52,5 +52,5 @@ pub use time_value::{MAX_DAYS, TimeUnit, TimeValue, TimeValueError};
 pub use turn::Turn;
 pub use violation::{
     ClosingNote, MAX_CATEGORY_CHARS, MAX_SUMMARY_CHARS, MAX_TAG_CHARS, MAX_TAGS, MAX_TEXT_CHARS,
-    MAX_URL_CHARS, Violation, check_note, check_tags,
+    MAX_URL_CHARS, Violation, check_https_url, check_note, check_tags,
 };

@@ -112,7 +112,7 @@ pub(crate) fn check_text(field: &str, value: &str, violations: &mut Vec<Violatio
 
 /// Refuses what is not an absolute https URL with a host, of printable ASCII characters, without a
 /// user or password.
-pub(crate) fn check_https_url(field: &str, value: &str, violations: &mut Vec<Violation>) {
+pub fn check_https_url(field: &str, value: &str, violations: &mut Vec<Violation>) {
     const SCHEME: &str = "https://";
     check_length(field, value, MAX_URL_CHARS, violations);
     let has_scheme = value

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use plazo_proto::FILE_DESCRIPTOR_SET;
 use plazo_proto::history::v1::history_service_server::HistoryServiceServer;
+use plazo_proto::history::v1::outreach_service_server::OutreachServiceServer;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
+use plazo_proto::ticketing::v1::outreach_service_client::OutreachServiceClient;
 use plazo_service::{
-    Actor, Listeners, Metrics, OnEnd, Server, ServiceConfig as _, Supervisor, connect_lazy,
+    Actor, Listeners, Metrics, OnEnd, Retry, Server, ServiceConfig as _, Supervisor, connect_lazy,
     limit_messages,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::error::AppError;
-use crate::grpc::{History, PERMISSIONS};
+use crate::grpc::{History, Outreach, PERMISSIONS};
 use crate::metrics::ProjectionMetrics;
 use crate::projection::Projection;
 use crate::store::{MIGRATOR, Pools, ProjectionStore, ReadStore};
@@ -60,10 +62,20 @@ impl App {
         let mut metrics = Metrics::new(Config::NAME);
         let projection_metrics = ProjectionMetrics::register(metrics.service_registry());
         let history = HistoryServiceServer::new(History::new(ReadStore::new(pools.read.clone())));
+        let channel = connect_lazy(&config.ticketing, Actor::service(Config::NAME))?;
+        let outreach = OutreachServiceServer::new(Outreach::new(
+            ReadStore::new(pools.read.clone()),
+            limit_messages!(
+                OutreachServiceClient::new(channel.clone()),
+                config.ticketing
+            ),
+            Retry::new(&config.ticketing),
+        ));
         let server = Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
-            .add_service(limit_messages!(history, config.server));
+            .add_service(limit_messages!(history, config.server))
+            .add_service(limit_messages!(outreach, config.server));
 
-        let channel = connect_lazy(&config.ticketing, Actor::service(Config::NAME))?.for_streams();
+        let channel = channel.for_streams();
         let projection = Arc::new(Projection {
             store: ProjectionStore::new(pools.projection.clone()),
             feed: limit_messages!(FeedServiceClient::new(channel), config.ticketing),

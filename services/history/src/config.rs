@@ -15,7 +15,7 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// The service's own database.
     pub database: DatabaseConfig,
-    /// How to reach ticketing, whose feed is consumed.
+    /// How to reach ticketing, whose feed is consumed, and which sends what agents write.
     pub ticketing: ClientConfig,
     /// How the feed is consumed.
     pub feed: FeedConfig,

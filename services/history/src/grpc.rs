@@ -1,6 +1,7 @@
 //! The service as callers see it: checks requests, asks the store, answers.
 
 mod convert;
+mod outreach;
 
 use plazo_proto::history::v1::history_service_server::HistoryService;
 use plazo_proto::history::v1::{
@@ -16,6 +17,8 @@ use tonic::{Request, Response, Status};
 
 use crate::model::{TicketKey, from_proto};
 use crate::store::{BotFilter, ClosedFilter, ReadStore};
+
+pub(crate) use outreach::Outreach;
 
 const DEFAULT_TICKETS: i32 = 50;
 const DEFAULT_ENTRIES: i32 = 100;
@@ -41,6 +44,11 @@ pub(crate) const PERMISSIONS: MethodPermissions = &[
     (
         "/plazo.history.v1.HistoryService/ListContactTickets",
         &[Permission::HistoryView],
+    ),
+    // And for the history.
+    (
+        "/plazo.history.v1.OutreachService/SendActiveMessage",
+        &[Permission::MessagesSend],
     ),
 ];
 

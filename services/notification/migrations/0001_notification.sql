@@ -183,6 +183,33 @@ CREATE TABLE answered_requests (
 
 CREATE INDEX answered_requests_by_time ON answered_requests (answered_at);
 
+-- Tickets whose customers' personal data were erased, kept for good: nothing with such data is stored of them any more.
+CREATE TABLE erased_tickets (
+    tenant_id bigint NOT NULL,
+    ticket_id bigint NOT NULL,
+    erasure_id bigint NOT NULL,
+    PRIMARY KEY (tenant_id, ticket_id)
+);
+
+CREATE INDEX erased_tickets_of_erasure ON erased_tickets (tenant_id, erasure_id, ticket_id);
+
+-- Erasures that ticketing has told of. The row goes when ticketing has answered the report.
+CREATE TABLE erasures (
+    tenant_id bigint NOT NULL,
+    erasure_id bigint NOT NULL,
+    -- When ticketing told of the erasure first.
+    told_at timestamptz NOT NULL,
+    -- Whether all its tickets are noted.
+    is_told boolean NOT NULL,
+    -- An instant at which that was committed: what began later knows of the erased tickets.
+    fence_at timestamptz,
+    -- The tickets up to this one are erased.
+    after_ticket_id bigint NOT NULL DEFAULT 0,
+    -- Rows that were changed or deleted.
+    row_count bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant_id, erasure_id)
+);
+
 -- Webhook subscriptions to ticket events.
 
 CREATE TABLE webhook_subscriptions (
@@ -247,6 +274,9 @@ CREATE UNIQUE INDEX event_deliveries_by_state ON event_deliveries (subscription_
 
 CREATE INDEX event_deliveries_waiting ON event_deliveries (tenant_id, subscription_id, ticket_id, ticket_seq)
     WHERE state = 1;
+
+-- For erasures.
+CREATE INDEX event_deliveries_of_ticket ON event_deliveries (tenant_id, ticket_id);
 
 CREATE INDEX event_deliveries_settled ON event_deliveries (settled_at) WHERE settled_at IS NOT NULL;
 

@@ -51,7 +51,9 @@ WITH input AS (
     SET state = c.new_state,
         state_at = clock_timestamp(),
         failure_reason = c.failure_reason,
-        provider_message_id = coalesce(m.provider_message_id, c.provider_message_id),
+        -- Some providers make it of the recipient's address, which is empty when it was erased.
+        provider_message_id =
+            CASE WHEN m.recipient_address <> '' THEN coalesce(m.provider_message_id, c.provider_message_id) END,
         next_attempt_at = NULL,
         leased_until = NULL
     FROM chosen AS c

@@ -35,7 +35,9 @@ WITH input AS (
     SET state = l.new_state,
         state_at = CASE WHEN l.new_state = m.state THEN m.state_at ELSE clock_timestamp() END,
         failure_reason = l.failure_reason,
-        provider_message_id = coalesce(l.provider_message_id, m.provider_message_id),
+        -- Some providers make it of the recipient's address, which is empty when it was erased.
+        provider_message_id =
+            CASE WHEN m.recipient_address <> '' THEN coalesce(l.provider_message_id, m.provider_message_id) END,
         attempts = CASE WHEN l.is_counted THEN m.attempts ELSE m.attempts - 1 END,
         round_attempts = CASE WHEN l.is_counted THEN m.round_attempts ELSE m.round_attempts - 1 END,
         leased_until = NULL,

@@ -24,10 +24,12 @@ pub(crate) struct Wakers {
     pub(crate) sender: Arc<Notify>,
     /// There may be reports to send.
     pub(crate) reporter: Arc<Notify>,
+    /// There may be something to erase.
+    pub(crate) eraser: Arc<Notify>,
 }
 
 impl Wakers {
-    /// After a commit that may have made both.
+    /// After a commit that may have made messages and reports.
     pub(crate) fn wake(&self) {
         self.sender.notify_one();
         self.reporter.notify_one();

@@ -8,6 +8,7 @@ use plazo_database::SchemaError;
 use plazo_proto::notification::v1::channel_account_service_server::ChannelAccountServiceServer;
 use plazo_proto::notification::v1::notification_service_server::NotificationServiceServer;
 use plazo_proto::notification::v1::webhook_subscription_service_server::WebhookSubscriptionServiceServer;
+use plazo_proto::ticketing::v1::erasure_service_client::ErasureServiceClient;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_proto::ticketing::v1::inbound_service_client::InboundServiceClient;
 use plazo_proto::ticketing::v1::message_state_service_client::MessageStateServiceClient;
@@ -25,6 +26,7 @@ use crate::account::AccountRules;
 use crate::callbacks::{CallbackServer, Taking};
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::erasing::Eraser;
 use crate::feed::FeedConsumer;
 use crate::grpc::{ChannelAccounts, Notifications, PERMISSIONS, WebhookSubscriptions};
 use crate::housekeeping;
@@ -170,6 +172,7 @@ impl App {
             &wakers,
             &ours,
         );
+        start_eraser(&supervisor, &config, &pool, &ticketing, &wakers, &ours);
         start_housekeeping(&supervisor, &config, &pool, &ours, &event_metrics);
 
         start_inbound(
@@ -261,6 +264,34 @@ fn start_tasks(
         let reporter = reporter.clone();
         async move {
             reporter.run(shutdown).await;
+            Ok(())
+        }
+    });
+}
+
+fn start_eraser(
+    supervisor: &Supervisor,
+    config: &Config,
+    pool: &PgPool,
+    ticketing: &ServiceChannel,
+    wakers: &Wakers,
+    metrics: &NotificationMetrics,
+) {
+    let eraser = Eraser {
+        pool: pool.clone(),
+        client: limit_messages!(
+            ErasureServiceClient::new(ticketing.clone()),
+            config.ticketing
+        ),
+        request_timeout: config.ticketing.request_timeout(),
+        config: config.reporter.clone(),
+        wakers: wakers.clone(),
+        metrics: metrics.clone(),
+    };
+    supervisor.spawn("eraser", OnEnd::Restart, move |shutdown| {
+        let eraser = eraser.clone();
+        async move {
+            eraser.run(shutdown).await;
             Ok(())
         }
     });

@@ -31,7 +31,7 @@ use crate::config::FeedConfig;
 use crate::message::from_proto_time;
 use crate::metrics::{NotificationMetrics, Source};
 use crate::store::messages::{self, Incoming};
-use crate::store::{feed as store, reports};
+use crate::store::{erasing, feed as store, reports};
 use plan::{Plan, SequenceBroken};
 use stream::{EventStream, StreamError};
 
@@ -205,8 +205,14 @@ impl FeedConsumer {
         if !plan.call_offs.is_empty() {
             cancelled = store::call_off(&mut transaction, &plan.call_offs).await?;
         }
+        if !plan.erased.is_empty() {
+            erasing::note(&mut transaction, &plan.erased).await?;
+        }
         transaction.commit().await?;
 
+        if !plan.erased.is_empty() {
+            self.wakers.eraser.notify_one();
+        }
         if !accepted.is_empty() || !plan.refused.is_empty() || cancelled > 0 {
             self.wakers.wake();
         }

@@ -10,6 +10,7 @@ mod backoff;
 mod callbacks;
 pub mod config;
 mod credentials;
+mod erasing;
 mod error;
 mod fault;
 mod feed;

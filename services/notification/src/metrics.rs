@@ -18,6 +18,7 @@ pub(crate) struct NotificationMetrics {
     accepted: Family<AcceptedLabels, Counter>,
     sent: Family<SentLabels, Counter>,
     pub(crate) cancelled: Counter,
+    pub(crate) erased_rows: Counter,
     pub(crate) waiting: Gauge,
     pub(crate) uncertain: Gauge,
     pub(crate) accounts_stopped: Gauge,
@@ -69,6 +70,11 @@ impl NotificationMetrics {
             "cancelled",
             "Messages called off before they were sent",
             ours.cancelled.clone(),
+        );
+        registry.register(
+            "erased_rows",
+            "Rows with personal data that erasures changed or deleted",
+            ours.erased_rows.clone(),
         );
         registry.register(
             "queue_messages",

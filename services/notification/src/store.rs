@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod callbacks;
 pub(crate) mod deliveries;
+pub(crate) mod erasing;
 pub(crate) mod event_feed;
 pub(crate) mod feed;
 pub(crate) mod inbound;

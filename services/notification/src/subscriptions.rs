@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+pub(crate) use event_body::without_customer_data;
 pub(crate) use live::LiveFeed;
 pub(crate) use metrics::EventMetrics;
 pub(crate) use replaying::Replays;

@@ -2,6 +2,7 @@
 -- can be distributed by it. Codes of enums are the numbers of the protos (plazo.ticketing.v1, plazo.common.v1).
 
 -- When desks are open.
+CREATE SEQUENCE calendar_versions_calendar_version_seq;
 CREATE TABLE calendars (
     tenant_id bigint NOT NULL CHECK (tenant_id > 0),
     calendar_id bigint GENERATED ALWAYS AS IDENTITY,
@@ -10,9 +11,24 @@ CREATE TABLE calendars (
     settings bytea NOT NULL,
     -- Raised by each change; the etag of the calendar.
     revision bigint NOT NULL DEFAULT 1,
+    -- The row of calendar_versions that is the same as this one.
+    calendar_version bigint NOT NULL DEFAULT nextval('calendar_versions_calendar_version_seq'),
     PRIMARY KEY (tenant_id, calendar_id),
     UNIQUE (tenant_id, name)
 );
+
+-- Calendars as they were: one row for each change, written with it and never changed. Events of tickets name them.
+CREATE TABLE calendar_versions (
+    tenant_id bigint NOT NULL,
+    calendar_version bigint NOT NULL,
+    calendar_id bigint NOT NULL,
+    name text NOT NULL,
+    -- As in calendars.
+    settings bytea NOT NULL,
+    PRIMARY KEY (tenant_id, calendar_version),
+    FOREIGN KEY (tenant_id, calendar_id) REFERENCES calendars
+);
+ALTER SEQUENCE calendar_versions_calendar_version_seq OWNED BY calendar_versions.calendar_version;
 
 CREATE TABLE bots (
     tenant_id bigint NOT NULL CHECK (tenant_id > 0),
@@ -106,9 +122,17 @@ CREATE TABLE contacts (
     channel smallint NOT NULL,
     address text NOT NULL,
     revision bigint NOT NULL DEFAULT 1,
+    -- The contact that it is part of now, and whose tickets its own have become; never one that was merged itself.
+    merged_into bigint,
+    -- When its personal data were erased: then the texts above are empty.
+    erased_at timestamptz,
     PRIMARY KEY (tenant_id, contact_id),
-    UNIQUE (tenant_id, channel, address)
+    FOREIGN KEY (tenant_id, merged_into) REFERENCES contacts,
+    CHECK (merged_into <> contact_id)
 );
+-- Who writes by the identity of an erased contact is a new one.
+CREATE UNIQUE INDEX contacts_by_identity ON contacts (tenant_id, channel, address) WHERE erased_at IS NULL;
+CREATE INDEX contacts_merged ON contacts (tenant_id, merged_into) WHERE merged_into IS NOT NULL;
 
 -- What is known of a ticket. Changed only by a transaction that holds the lock of its row in ticket_clocks.
 CREATE TABLE tickets (
@@ -148,12 +172,19 @@ CREATE TABLE tickets (
     held_at timestamptz,
     hold_author_kind smallint,
     hold_author_id bigint,
+    -- The merged contact by whose channel identity the customer of this ticket is reached; null when it is contact_id's.
+    reached_contact_id bigint,
+    -- The customer's personal data are erased: nobody changes the ticket any more.
+    is_erased boolean NOT NULL DEFAULT false,
     PRIMARY KEY (tenant_id, ticket_id),
     FOREIGN KEY (tenant_id, bot_id) REFERENCES bots,
     FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts,
+    FOREIGN KEY (tenant_id, reached_contact_id) REFERENCES contacts,
     CHECK ((state = 3) = (closed_at IS NOT NULL)),
     CHECK (state = 3 OR NOT is_unlinked)
 );
+-- For snapshots, which go through the tickets of all tenants in the order of their ids.
+CREATE UNIQUE INDEX tickets_by_id ON tickets (ticket_id);
 -- The lists: the last opened first, open ones and closed ones apart, so that a few open tickets are found at once
 -- among millions of closed ones.
 CREATE INDEX tickets_of_tenant ON tickets (tenant_id, is_open, ticket_id DESC) WHERE NOT is_unlinked;
@@ -262,6 +293,8 @@ CREATE TABLE inbound_messages (
     ignored_at timestamptz,
     PRIMARY KEY (tenant_id, channel_account_id, provider_message_id)
 );
+-- For erasures.
+CREATE INDEX inbound_messages_of_ticket ON inbound_messages (tenant_id, ticket_id) WHERE ticket_id IS NOT NULL;
 CREATE INDEX inbound_messages_ignored ON inbound_messages (ignored_at) WHERE ignored_at IS NOT NULL;
 
 -- What became of the active messages that tickets asked for. States only move forward.
@@ -329,34 +362,66 @@ CREATE TABLE feed (
 );
 INSERT INTO feed DEFAULT VALUES;
 
--- Drops the partitions of weeks that ended more than so many days ago, and moves the horizon first: a consumer that is
--- behind it is told so, and never sees a gap. Answers how many were dropped.
-CREATE FUNCTION drop_event_partitions(keep_days integer) RETURNS integer LANGUAGE plpgsql AS $$
-DECLARE
-    partition record;
-    last_event record;
-    dropped integer := 0;
-BEGIN
-    FOR partition IN
-        SELECT child.relname, to_date(right(child.relname, 8), 'YYYYMMDD') AS first_day
+-- What is kept of events whose partition was dropped, for snapshots: those that say something about a ticket's past
+-- (src/keeping.rs). As long as the partition is there, events may stand in both.
+CREATE TABLE kept_events (
+    tenant_id bigint NOT NULL,
+    ticket_id bigint NOT NULL,
+    ticket_seq bigint NOT NULL,
+    author_kind smallint NOT NULL,
+    author_id bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    -- As in ticket_events, but for the text and the attachments of a recorded message, which stand in messages.
+    payload bytea NOT NULL,
+    PRIMARY KEY (tenant_id, ticket_id, ticket_seq)
+);
+
+-- How far the weeks have come whose events are being kept. The row goes with the week's partition.
+CREATE TABLE event_keeping (
+    -- When the week begins.
+    begins_at timestamptz PRIMARY KEY,
+    -- The last event that was looked at.
+    transaction_id xid8 NOT NULL DEFAULT '0',
+    event_id bigint NOT NULL DEFAULT 0,
+    is_done boolean NOT NULL DEFAULT false
+);
+
+-- The weeks with a partition of events that ended more than so many days ago, the oldest first.
+CREATE FUNCTION expired_event_weeks(keep_days integer) RETURNS SETOF timestamptz LANGUAGE sql AS $$
+    WITH weeks AS MATERIALIZED (
+        SELECT to_date(right(child.relname, 8), 'YYYYMMDD') AS first_day
         FROM pg_inherits
         JOIN pg_class AS child ON child.oid = inhrelid
         WHERE inhparent = 'ticket_events'::regclass AND child.relname ~ '^ticket_events_[0-9]{8}$'
-    LOOP
-        IF (partition.first_day + 7 + keep_days)::timestamp AT TIME ZONE 'UTC' >= clock_timestamp() THEN
-            CONTINUE;
-        END IF;
-        EXECUTE format(
-            'SELECT transaction_id, event_id FROM %I ORDER BY transaction_id DESC, event_id DESC LIMIT 1',
-            partition.relname
-        ) INTO last_event;
-        UPDATE feed
-        SET horizon_transaction_id = last_event.transaction_id, horizon_event_id = last_event.event_id
-        WHERE (horizon_transaction_id, horizon_event_id) < (last_event.transaction_id, last_event.event_id);
-        EXECUTE format('DROP TABLE %I', partition.relname);
-        dropped := dropped + 1;
-    END LOOP;
-    RETURN dropped;
+    )
+    SELECT first_day::timestamp AT TIME ZONE 'UTC'
+    FROM weeks
+    WHERE (first_day + 7 + keep_days)::timestamp AT TIME ZONE 'UTC' < clock_timestamp()
+    ORDER BY first_day
+$$;
+
+-- Drops the partition of a week whose events are kept, and moves the horizon with it: a consumer that is behind it is told
+-- so, and never sees a gap. False when another has done so. It must not wait for a long reader: whoever writes an event
+-- would wait behind it.
+CREATE FUNCTION drop_event_week(week_begins_at timestamptz) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+DECLARE
+    partition_name text := 'ticket_events_' || to_char(week_begins_at AT TIME ZONE 'UTC', 'YYYYMMDD');
+    last_event record;
+BEGIN
+    DELETE FROM event_keeping WHERE begins_at = week_begins_at AND is_done;
+    IF NOT FOUND OR to_regclass(partition_name) IS NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format(
+        'SELECT transaction_id, event_id FROM %I ORDER BY transaction_id DESC, event_id DESC LIMIT 1',
+        partition_name
+    ) INTO last_event;
+    UPDATE feed
+    SET horizon_transaction_id = last_event.transaction_id, horizon_event_id = last_event.event_id
+    WHERE (horizon_transaction_id, horizon_event_id) < (last_event.transaction_id, last_event.event_id);
+    EXECUTE format('DROP TABLE %I', partition_name);
+    RETURN true;
 END
 $$;
 
@@ -373,3 +438,38 @@ CREATE TABLE answered_requests (
     PRIMARY KEY (tenant_id, request_id)
 );
 CREATE INDEX answered_requests_by_age ON answered_requests (answered_at);
+
+-- Erasures of contacts' personal data, kept for good as the proof of them. A task works on those that are not done.
+CREATE TABLE erasures (
+    tenant_id bigint NOT NULL,
+    erasure_id bigint GENERATED ALWAYS AS IDENTITY,
+    contact_id bigint NOT NULL,
+    author_kind smallint NOT NULL,
+    author_id bigint NOT NULL,
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ticket_count bigint NOT NULL,
+    -- 1: tickets, 2: first answers of changes, 3: done.
+    stage smallint NOT NULL CHECK (stage BETWEEN 1 AND 3),
+    -- The tickets up to this one are done, and of the next one the events up to this one.
+    after_ticket_id bigint NOT NULL DEFAULT 0,
+    after_seq bigint NOT NULL DEFAULT 0,
+    -- The answers up to this one are done.
+    after_request_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    -- Rows that ticketing changed or deleted so far.
+    row_count bigint NOT NULL,
+    PRIMARY KEY (tenant_id, erasure_id),
+    UNIQUE (tenant_id, contact_id),
+    FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts
+);
+CREATE INDEX erasures_running ON erasures (erasure_id) WHERE stage < 3;
+
+-- What each service has erased, ticketing too.
+CREATE TABLE erasure_reports (
+    tenant_id bigint NOT NULL,
+    erasure_id bigint NOT NULL,
+    service text NOT NULL,
+    erased_at timestamptz NOT NULL,
+    row_count bigint NOT NULL,
+    PRIMARY KEY (tenant_id, erasure_id, service),
+    FOREIGN KEY (tenant_id, erasure_id) REFERENCES erasures
+);

@@ -30,6 +30,8 @@ SELECT
     tickets.held_at,
     tickets.hold_author_kind,
     tickets.hold_author_id,
+    tickets.reached_contact_id,
+    tickets.is_erased,
     coalesce(queues.policy_version, bots.policy_version) AS policy_in_force,
     bots.exit_route AS bot_exit_route,
     bots.channel_account_id AS bot_channel_account_id,

@@ -7,10 +7,13 @@ use std::time::Duration;
 use plazo_database::BoundedPool;
 use plazo_proto::FILE_DESCRIPTOR_SET;
 use plazo_proto::ticketing::v1::contact_service_server::ContactServiceServer;
+use plazo_proto::ticketing::v1::erasure_service_server::ErasureServiceServer;
 use plazo_proto::ticketing::v1::feed_service_server::FeedServiceServer;
 use plazo_proto::ticketing::v1::inbound_service_server::InboundServiceServer;
 use plazo_proto::ticketing::v1::message_state_service_server::MessageStateServiceServer;
+use plazo_proto::ticketing::v1::outreach_service_server::OutreachServiceServer;
 use plazo_proto::ticketing::v1::settings_service_server::SettingsServiceServer;
+use plazo_proto::ticketing::v1::snapshot_service_server::SnapshotServiceServer;
 use plazo_proto::ticketing::v1::ticket_service_server::TicketServiceServer;
 use plazo_proto::timer::v1::ticket_handler_service_server::TicketHandlerServiceServer;
 use plazo_proto::timer::v1::timer_service_client::TimerServiceClient;
@@ -25,16 +28,17 @@ use tokio_util::sync::CancellationToken;
 use crate::applying::Applying;
 use crate::changes::Changes;
 use crate::config::{Config, DatabaseConfig};
+use crate::erasing::worker::Eraser;
 use crate::feed::hub::Hub;
 use crate::feed::lag;
 use crate::firing::Firing;
 use crate::grpc::permissions::PERMISSIONS;
 use crate::grpc::{
-    ContactService, FeedService, HandlerService, InboundService, MessageStateService,
-    SettingsService, TicketService,
+    ContactService, ErasureService, FeedService, HandlerService, InboundService,
+    MessageStateService, OutreachService, SettingsService, SnapshotService, TicketService,
 };
 use crate::maintenance;
-use crate::metrics::{ApplyingMetrics, FeedMetrics, FiringMetrics, RelayMetrics};
+use crate::metrics::{ApplyingMetrics, ErasingMetrics, FeedMetrics, FiringMetrics, RelayMetrics};
 use crate::relay::Relay;
 use crate::store::settings::PolicyCache;
 use crate::sweep::Sweep;
@@ -91,6 +95,7 @@ impl App {
         let relay_metrics = RelayMetrics::register(metrics.service_registry());
         let feed_metrics = FeedMetrics::register(metrics.service_registry());
         let applying_metrics = ApplyingMetrics::register(metrics.service_registry());
+        let erasing_metrics = ErasingMetrics::register(metrics.service_registry());
 
         let changes = Changes::new(BoundedPool::new(pool.clone(), config.database.max_waiting));
         let policies = Arc::new(PolicyCache::new());
@@ -115,12 +120,21 @@ impl App {
             worker.clone().run(stop)
         });
 
+        let eraser = Eraser::new(changes.clone(), erasing_metrics);
+        let worker = eraser.clone();
+        supervisor.spawn("eraser", OnEnd::Restart, move |stop| {
+            worker.clone().run(stop)
+        });
+
         let firing = Firing::new(changes.clone(), Arc::clone(&policies), firing_metrics);
         let settings = SettingsService::new(changes.clone(), applying);
         let tickets = TicketService::new(changes.clone(), Arc::clone(&policies), hub);
         let contacts = ContactService::new(changes.clone());
+        let erasures = ErasureService::new(changes.clone(), eraser);
         let handler = HandlerService::new(changes.clone(), firing);
         let feed = FeedService::new(changes.clone(), feed_metrics);
+        let snapshots = SnapshotService::new(changes.clone(), &config.snapshot);
+        let outreach = OutreachService::new(changes.clone(), Arc::clone(&policies));
         let inbound = InboundService::new(changes.clone(), Arc::clone(&policies));
         let states = MessageStateService::new(changes, policies);
         let limits = &config.server;
@@ -130,6 +144,7 @@ impl App {
                 limits
             ))
             .add_service(limit_messages!(ContactServiceServer::new(contacts), limits))
+            .add_service(limit_messages!(ErasureServiceServer::new(erasures), limits))
             .add_service(limit_messages!(TicketServiceServer::new(tickets), limits))
             .add_service(limit_messages!(
                 TicketHandlerServiceServer::new(handler),
@@ -137,10 +152,18 @@ impl App {
             ))
             .add_service(limit_messages!(FeedServiceServer::new(feed), limits))
             .add_service(limit_messages!(
+                SnapshotServiceServer::new(snapshots),
+                limits
+            ))
+            .add_service(limit_messages!(
                 MessageStateServiceServer::new(states),
                 limits
             ))
             .add_service(limit_messages!(InboundServiceServer::new(inbound), limits))
+            .add_service(limit_messages!(
+                OutreachServiceServer::new(outreach),
+                limits
+            ))
             .run(listeners, supervisor.shutdown_token())
             .await;
         // Ends the tasks as well when the server could not go on.

@@ -23,6 +23,8 @@ pub struct Config {
     pub sweep: SweepConfig,
     /// The event feed.
     pub feed: FeedConfig,
+    /// Snapshots for consumers that begin anew.
+    pub snapshot: SnapshotConfig,
     /// The live view.
     pub watch: WatchConfig,
     /// First answers that are kept for repeated requests.
@@ -92,6 +94,16 @@ pub struct FeedConfig {
     pub maintenance_period_ms: u64,
     /// How long events are kept; 0 for ever.
     pub retention_days: u32,
+}
+
+/// Snapshots.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotConfig {
+    /// The most at the same time.
+    pub max_streams: u32,
+    /// A reader that takes nothing for so long gives way to another.
+    pub max_idle_ms: u64,
 }
 
 /// The live view.
@@ -190,6 +202,16 @@ impl ServiceConfig for Config {
         require(
             self.feed.maintenance_period_ms > 0,
             "feed.maintenance_period_ms",
+            "must be above zero",
+        )?;
+        require(
+            self.snapshot.max_streams > 0,
+            "snapshot.max_streams",
+            "must be above zero",
+        )?;
+        require(
+            self.snapshot.max_idle_ms > 0,
+            "snapshot.max_idle_ms",
             "must be above zero",
         )?;
         self.watch.validate(self.database.max_connections)?;

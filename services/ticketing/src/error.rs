@@ -1,9 +1,14 @@
 //! What can go wrong in a use case, and the one table from there to gRPC.
 
+use std::time::Duration;
+
 use plazo_domain::Violation;
 use plazo_service::request_id_reused;
 use plazo_service::status::{self, FieldViolations};
 use tonic::Status;
+
+/// When to try again what can't be done yet.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a use case did not do what was asked. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,14 @@ pub enum Error {
         /// In words.
         description: &'static str,
     },
+    /// Something else has to happen first, and will: the same call succeeds then.
+    #[error("{description}")]
+    NotYet {
+        /// Stable, in capitals.
+        reason: &'static str,
+        /// In words.
+        description: &'static str,
+    },
     /// The etag or version that was sent is not the present one.
     #[error("changed in the meantime")]
     Changed,
@@ -79,6 +92,7 @@ impl Error {
             | Self::Precondition { .. }
             | Self::Exists { .. }
             | Self::Denied { .. }
+            | Self::NotYet { .. }
             | Self::Changed
             | Self::RequestIdReused => true,
             Self::Database(_) | Self::Stored(_) | Self::OutOfRange(_) => false,
@@ -118,6 +132,10 @@ impl From<Error> for Status {
                 reason,
                 description,
             } => status::permission_denied(reason, description),
+            Error::NotYet {
+                reason,
+                description,
+            } => status::unavailable(reason, description, RETRY_AFTER),
             Error::Changed => status::aborted(
                 "ETAG_MISMATCH",
                 "it was changed in the meantime: read it again",

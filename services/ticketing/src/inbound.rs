@@ -147,6 +147,14 @@ fn recorder(conversation: &Conversation) -> Actor {
     }
 }
 
+/// Who wrote.
+struct Sender {
+    /// The customer, locked.
+    contact: Contact,
+    /// The contact that has the channel identity: a part of the other one, if they were merged.
+    identity_id: i64,
+}
+
 /// Messages of one conversation on their way into its ticket.
 struct Taking<'a> {
     connection: &'a mut PgConnection,
@@ -195,16 +203,16 @@ impl Taking<'_> {
         bots: &[InboundBot],
     ) -> Result<Option<i64>, Error> {
         let opens_tickets = bots.iter().any(|bot| bot.opens_tickets);
-        let Some(contact) = self.contact(message, opens_tickets).await? else {
+        let Some(sender) = self.sender(message, opens_tickets).await? else {
             return Ok(None);
         };
-        let Some(ticket_id) = self.ticket(&contact, message, bots).await? else {
+        let Some(ticket_id) = self.ticket(&sender, message, bots).await? else {
             return Ok(None);
         };
         let addressed = AddressedMessage {
             ticket_id,
             new: NewMessage {
-                author: customer(&contact),
+                author: customer(&sender.contact),
                 kind: MessageKind::Chat,
                 text: message.text.clone(),
                 attachment_urls: message.attachment_urls.clone(),
@@ -217,40 +225,51 @@ impl Taking<'_> {
     }
 
     /// The sender, locked so that two of his messages don't open a ticket each.
-    async fn contact(
+    async fn sender(
         &mut self,
         message: &Inbound,
         may_create: bool,
-    ) -> Result<Option<Contact>, Error> {
+    ) -> Result<Option<Sender>, Error> {
         let tenant_id = self.actor.tenant_id;
         let Conversation {
             channel, address, ..
         } = self.conversation;
-        let mut found =
-            contacts::find_by_identity(self.connection, tenant_id, *channel, address).await?;
-        if found.is_none() && may_create {
-            let new = new_contact(self.conversation, &message.sender_name);
-            contacts::insert(self.connection, tenant_id, &new).await?;
-            // It may be another transaction's, which ended in between.
-            found =
-                contacts::find_by_identity(self.connection, tenant_id, *channel, address).await?;
+        for _ in 0..MAX_ATTEMPTS {
+            let mut identity =
+                contacts::id_by_identity(self.connection, tenant_id, *channel, address).await?;
+            if identity.is_none() && may_create {
+                let new = new_contact(self.conversation, &message.sender_name);
+                contacts::insert(self.connection, tenant_id, &new).await?;
+                // It may be another transaction's, which ended in between.
+                identity =
+                    contacts::id_by_identity(self.connection, tenant_id, *channel, address).await?;
+            }
+            let Some(identity_id) = identity else {
+                return Ok(None);
+            };
+            if let Some(contact) =
+                contacts::lock_current(self.connection, tenant_id, identity_id).await?
+            {
+                return Ok(Some(Sender {
+                    contact,
+                    identity_id,
+                }));
+            }
+            // He was erased in between: who writes now is somebody new.
         }
-        match found {
-            Some(contact) => contacts::lock(self.connection, tenant_id, contact.contact_id).await,
-            None => Ok(None),
-        }
+        Err(Error::Changed)
     }
 
     /// The ticket that the message is meant for: the sender's, or a new one where the bot opens such.
     async fn ticket(
         &mut self,
-        contact: &Contact,
+        sender: &Sender,
         message: &Inbound,
         bots: &[InboundBot],
     ) -> Result<Option<i64>, Error> {
         let tenant_id = self.actor.tenant_id;
         let bot_ids: Vec<i64> = bots.iter().map(|bot| bot.bot_id).collect();
-        let contact_id = contact.contact_id;
+        let contact_id = sender.contact.contact_id;
         let last = tickets::of_contact(self.connection, tenant_id, contact_id, &bot_ids).await?;
         match (last, bots.iter().find(|bot| bot.opens_tickets)) {
             (Some(ticket_id), _) => {
@@ -266,11 +285,11 @@ impl Taking<'_> {
                     tenant_id,
                     bot_id: bot.bot_id,
                     queue_id: None,
-                    contact_id,
+                    contact_id: sender.identity_id,
                     agent_id: None,
                     previous_ticket_id: None,
                 };
-                let author = customer(contact);
+                let author = customer(&sender.contact);
                 let change =
                     TicketChange::open(self.connection, self.policies, &new, author).await?;
                 let ticket_id = change.facts.key.ticket_id;

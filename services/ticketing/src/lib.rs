@@ -4,7 +4,8 @@
 //! [`contacts`]) inside a transaction ([`changes`]); use cases decide with the pure rules of `plazo_domain` and write
 //! through [`store`]. Deadlines go to the timer by the [`relay`], with the [`sweep`] as a net under it; the timer comes
 //! back through [`firing`]; notification through [`reports`], and
-//! with what customers wrote through [`inbound`]. Other services read what happened from the [`feed`].
+//! with what customers wrote through [`inbound`]. Personal data go by [`erasing`]. Other services read what happened from
+//! the [`feed`], and begin with a [`snapshot`].
 
 pub mod app;
 pub mod applying;
@@ -12,6 +13,7 @@ pub mod callers;
 pub mod changes;
 pub mod config;
 pub mod contacts;
+pub mod erasing;
 pub mod error;
 pub mod feed;
 pub mod firing;
@@ -19,12 +21,14 @@ mod fitting;
 pub mod grpc;
 pub mod inbound;
 mod instants;
+pub mod keeping;
 mod maintenance;
 pub mod metrics;
 pub mod policy_proto;
 pub mod relay;
 pub mod reports;
 pub mod settings;
+pub mod snapshot;
 pub mod store;
 pub mod sweep;
 pub mod tickets;

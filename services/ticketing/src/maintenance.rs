@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{FeedConfig, RequestsConfig};
 use crate::error::Error;
+use crate::keeping;
 use crate::store::inbound;
 
 const WEEKS_AHEAD: i32 = 2;
@@ -28,8 +29,14 @@ pub(crate) async fn run(
 ) -> Result<(), TaskError> {
     let period = Duration::from_millis(feed.maintenance_period_ms);
     loop {
-        if let Err(error) = round(&pool, &feed, &requests).await {
-            tracing::warn!(error = chain(&error), "maintenance failed");
+        // Each step is a transaction of its own, so it may be left anywhere.
+        match stop
+            .run_until_cancelled(round(&pool, &feed, &requests))
+            .await
+        {
+            None => return Ok(()),
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::warn!(error = chain(&error), "maintenance failed"),
         }
         if stop
             .run_until_cancelled(tokio::time::sleep(period))
@@ -47,12 +54,7 @@ async fn round(pool: &PgPool, feed: &FeedConfig, requests: &RequestsConfig) -> R
         .await?;
     if feed.retention_days > 0 {
         let keep_days = i32::try_from(feed.retention_days).unwrap_or(i32::MAX);
-        let dropped = sqlx::query_scalar!(
-            r#"SELECT drop_event_partitions($1) AS "dropped!""#,
-            keep_days
-        )
-        .fetch_one(pool)
-        .await?;
+        let dropped = keeping::drop_expired(pool, keep_days).await?;
         if dropped > 0 {
             tracing::info!(dropped, "dropped partitions of old events");
         }

@@ -189,6 +189,36 @@ impl ApplyingMetrics {
     }
 }
 
+/// Erasing personal data.
+#[derive(Debug, Clone)]
+pub struct ErasingMetrics {
+    /// Rows that were changed or deleted.
+    pub rows: Counter,
+    /// Erasures that are not done in this service.
+    pub running: Gauge,
+}
+
+impl ErasingMetrics {
+    /// Registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            rows: Counter::default(),
+            running: Gauge::default(),
+        };
+        registry.register(
+            "erased_rows",
+            "Rows with personal data that erasures changed or deleted",
+            metrics.rows.clone(),
+        );
+        registry.register(
+            "running_erasures",
+            "Erasures of personal data that are not done in this service",
+            metrics.running.clone(),
+        );
+        metrics
+    }
+}
+
 /// The event feed and live watching.
 #[derive(Debug, Clone)]
 pub struct FeedMetrics {

@@ -9,6 +9,7 @@ pub mod close;
 pub mod explain;
 pub mod hold;
 pub mod open;
+pub mod outreach;
 pub mod read;
 pub mod record;
 pub mod tags;

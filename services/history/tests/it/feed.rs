@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 /// What the feed does besides sending each batch after the position once.
@@ -39,6 +40,11 @@ struct Script {
 
 impl Feed {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Routes::default()).await
+    }
+
+    /// Beside other services of ticketing at the same address.
+    pub(crate) async fn start_with(others: Routes) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a port is free");
@@ -52,7 +58,7 @@ impl Feed {
         let mut server = JoinSet::new();
         server.spawn(async move {
             tonic::transport::Server::builder()
-                .add_service(service)
+                .add_routes(others.add_service(service))
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
                 .expect("the feed serves");

@@ -4,6 +4,7 @@ mod access;
 mod events;
 mod feed;
 mod life;
+mod outreach;
 mod paging;
 mod plans;
 mod projection;

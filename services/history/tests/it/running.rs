@@ -6,6 +6,7 @@ use std::time::Duration;
 use plazo_history::{App, Config};
 use plazo_local::TestServers;
 use plazo_proto::history::v1::history_service_client::HistoryServiceClient;
+use plazo_proto::history::v1::outreach_service_client::OutreachServiceClient;
 use plazo_proto::history::v1::{
     ConversationEntry, GetTicketHistoryRequest, ListConversationRequest, TicketHistory,
 };
@@ -57,6 +58,7 @@ pub(crate) fn database_name(url: &str) -> String {
 /// A service that runs until it is dropped.
 pub(crate) struct Running {
     pub(crate) client: HistoryServiceClient<Channel>,
+    pub(crate) outreach: OutreachServiceClient<Channel>,
     address: SocketAddr,
     metrics_address: SocketAddr,
     shutdown: CancellationToken,
@@ -83,10 +85,13 @@ impl Running {
         let mut tasks = JoinSet::new();
         let until = shutdown.clone();
         tasks.spawn(async move { app.run(until).await.expect("the service runs") });
-        let client = HistoryServiceClient::connect(format!("http://{address}"));
-        let client = client.await.expect("the service is reached");
+        let channel = Channel::from_shared(format!("http://{address}")).expect("an address");
+        let channel = channel.connect().await.expect("the service is reached");
+        let client = HistoryServiceClient::new(channel.clone());
+        let outreach = OutreachServiceClient::new(channel);
         Self {
             client,
+            outreach,
             address,
             metrics_address,
             shutdown,

@@ -8,6 +8,7 @@ use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{MessageKind, MessageRecorded, TicketEvent};
 
 use crate::message::{self, NewMessage};
+use crate::store::erasing::ErasedTicket;
 use crate::store::feed::{CallOff, TicketKey};
 
 /// An event is missing or came twice.
@@ -29,6 +30,8 @@ pub(super) struct Plan {
     pub(super) refused: Vec<(i64, i64, String)>,
     /// What calls warnings and closing texts off.
     pub(super) call_offs: Vec<CallOff>,
+    /// Tickets whose customers' personal data are to be erased.
+    pub(super) erased: Vec<ErasedTicket>,
     /// The last event of each ticket.
     pub(super) ticket_positions: BTreeMap<TicketKey, i64>,
 }
@@ -103,6 +106,13 @@ impl Plan {
                     .push(call_off(warning, Some(key), "CYCLE_ENDED"));
             }
         }
+        if let Some(Payload::PersonalDataErased(erased)) = &event.payload {
+            self.erased.push(ErasedTicket {
+                ticket: (event.tenant_id, event.ticket_id),
+                erasure_id: erased.erasure_id,
+                is_last: erased.last,
+            });
+        }
         if let Some(Payload::ActiveMessageRequested(requested)) = &event.payload {
             self.add_request(event, requested.message.clone().unwrap_or_default());
         }
@@ -115,6 +125,10 @@ impl Plan {
         message: plazo_proto::notification::v1::ActiveMessage,
     ) {
         let key = message.idempotency_key.clone();
+        if is_erased(&message) {
+            self.refused.push((event.tenant_id, event.ticket_id, key));
+            return;
+        }
         let belongs = message.tenant_id == event.tenant_id && message.ticket_id == event.ticket_id;
         let (field, reason) = match NewMessage::check(message) {
             Ok(message) if belongs => {
@@ -135,6 +149,12 @@ impl Plan {
             self.refused.push((event.tenant_id, event.ticket_id, key));
         }
     }
+}
+
+/// Whether ticketing erased what the message said and to whom: there is nothing to send, and nothing is wrong.
+fn is_erased(message: &plazo_proto::notification::v1::ActiveMessage) -> bool {
+    let address = message.recipient.as_ref().map(|one| one.address.as_str());
+    message.text.is_empty() && address == Some("") && message::is_key(&message.idempotency_key)
 }
 
 /// The kind of messages that an event makes pointless, and why. A warning announces a close that is no longer coming;

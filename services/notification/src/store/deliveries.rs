@@ -8,6 +8,9 @@ use jiff_sqlx::ToSqlx;
 use plazo_service::Redacted;
 use sqlx::{PgConnection, PgPool};
 
+use super::erasing;
+use crate::subscriptions::without_customer_data;
+
 /// States as they are stored: the numbers of `WebhookDeliveryState`.
 pub(crate) mod state {
     pub(crate) const WAITING: i16 = 1;
@@ -144,13 +147,22 @@ fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
 }
 
 /// Queues events; how many. One that the subscription has had is queued again if it was settled before
-/// `again_if_before`. The subscriptions must be locked.
+/// `again_if_before`. Of erased tickets nothing is queued that customers said or are. The subscriptions must be locked.
 pub(crate) async fn enqueue(
     connection: &mut PgConnection,
     deliveries: &[NewDelivery],
     again_if_before: Option<Timestamp>,
 ) -> Result<i64, sqlx::Error> {
     let event_types = column(deliveries, |one| one.event_type.to_owned());
+    let tickets = column(deliveries, |one| (one.tenant_id, one.ticket_id));
+    let erased = erasing::erased_of(connection, &tickets).await?;
+    let body = |one: &NewDelivery| {
+        if erased.contains(&(one.tenant_id, one.ticket_id)) {
+            without_customer_data(&one.body.0).unwrap_or_else(|| one.body.0.clone())
+        } else {
+            one.body.0.clone()
+        }
+    };
     sqlx::query_file_scalar!(
         "queries/enqueue_events.sql",
         &column(deliveries, |one| one.tenant_id),
@@ -160,7 +172,7 @@ pub(crate) async fn enqueue(
         &column(deliveries, |one| one.ticket_seq),
         &column(deliveries, |one| one.feed_index),
         &event_types,
-        &column(deliveries, |one| one.body.0.clone()),
+        &column(deliveries, body),
         again_if_before.map(ToSqlx::to_sqlx) as Option<jiff_sqlx::Timestamp>
     )
     .fetch_one(connection)

@@ -262,7 +262,8 @@ pub(crate) async fn list(
     .await
 }
 
-/// Puts a failed message back into the queue, at the beginning of its schedule. False unless it has failed.
+/// Puts a failed message back into the queue, at the beginning of its schedule. False unless it has failed, and says
+/// something: one whose recipient was erased does not.
 pub(crate) async fn resend(
     connection: &mut PgConnection,
     tenant_id: i64,
@@ -273,7 +274,7 @@ pub(crate) async fn resend(
          SET state = 1, state_at = clock_timestamp(), failure_reason = '', round_attempts = 0,
              next_attempt_at = clock_timestamp(), queued_at = clock_timestamp(), leased_until = NULL,
              cancel_reason = NULL, provider_message_id = NULL
-         WHERE tenant_id = $1 AND message_id = $2 AND state = 5",
+         WHERE tenant_id = $1 AND message_id = $2 AND state = 5 AND recipient_address <> ''",
         tenant_id,
         message_id
     )

@@ -32,6 +32,32 @@ pub(super) fn body(event: &TicketEvent, event_type: &str, with_customer_data: bo
         .to_string()
 }
 
+/// A body as it is without what a customer wrote, or is called, or can be reached at; none when it has nothing of it.
+pub(crate) fn without_customer_data(body: &str) -> Option<String> {
+    let mut event: Value = serde_json::from_str(body).ok()?;
+    let data = event.get_mut("data")?.as_object_mut()?;
+    let mut is_changed = false;
+    for (part, fields) in CUSTOMER_DATA {
+        if let Some(Value::Object(part)) = data.get_mut(part) {
+            for field in fields {
+                is_changed |= part.remove(*field).is_some();
+            }
+        }
+    }
+    is_changed.then(|| event.to_string())
+}
+
+/// The fields with customers' data, in the parts of `data` that have such.
+const CUSTOMER_DATA: [(&str, &[&str]); 4] = [
+    ("hold", &["reason"]),
+    ("closure", &["summary"]),
+    ("contact", &["name", "email", "phone", "address"]),
+    (
+        "message",
+        &["text", "attachment_urls", "image_url", "address"],
+    ),
+];
+
 /// The body of a test.
 pub(crate) fn test_body(tenant_id: i64, subscription_id: i64, now: Timestamp) -> String {
     let data = json!({
@@ -296,4 +322,104 @@ fn active_message(message: &ActiveMessage, with_customer_data: bool) -> Value {
         fields["address"] = json!(message.recipient.as_ref().map(|one| &one.address));
     }
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use plazo_proto::ticketing::v1::{
+        ActiveMessageRequested, ClosingNote, ContactChanged, Hold, MessageRecorded, TicketClosed,
+        TicketHeld, TicketOpened, TicketReopened, TicketTransferred,
+    };
+
+    use super::*;
+
+    fn payloads() -> Vec<Payload> {
+        let secret = || "secret".to_owned();
+        let identity = || ChannelIdentity {
+            channel: Channel::Whatsapp.into(),
+            address: secret(),
+        };
+        let contact = || {
+            Some(Contact {
+                contact_id: 5,
+                name: secret(),
+                email: secret(),
+                phone: secret(),
+                channel_identity: Some(identity()),
+                etag: String::new(),
+            })
+        };
+        let written = Message {
+            text: secret(),
+            attachment_urls: vec![secret()],
+            ..Message::default()
+        };
+        let sent = ActiveMessage {
+            idempotency_key: "key".to_owned(),
+            recipient: Some(identity()),
+            text: secret(),
+            image_url: secret(),
+            ..ActiveMessage::default()
+        };
+        let closure = Closure {
+            note: Some(ClosingNote {
+                category: "sales".to_owned(),
+                summary: secret(),
+            }),
+            ..Closure::default()
+        };
+        let hold = Hold {
+            reason: secret(),
+            ..Hold::default()
+        };
+        vec![
+            Payload::Opened(TicketOpened {
+                contact: contact(),
+                ..Default::default()
+            }),
+            Payload::Reopened(TicketReopened {
+                contact: contact(),
+                ..Default::default()
+            }),
+            Payload::ContactChanged(ContactChanged {
+                contact: contact(),
+                ..Default::default()
+            }),
+            Payload::MessageRecorded(MessageRecorded {
+                message: Some(written),
+                ..Default::default()
+            }),
+            Payload::ActiveMessageRequested(ActiveMessageRequested {
+                message: Some(sent),
+            }),
+            Payload::Closed(TicketClosed {
+                closure: Some(closure),
+                ..Default::default()
+            }),
+            Payload::Held(TicketHeld { hold: Some(hold) }),
+        ]
+    }
+
+    #[test]
+    fn a_body_can_lose_its_customer_data_later() {
+        for payload in payloads() {
+            let event = TicketEvent {
+                event_id: 1,
+                payload: Some(payload),
+                ..TicketEvent::default()
+            };
+            let (with, without) = (body(&event, "type", true), body(&event, "type", false));
+            assert!(
+                with.contains("secret") && !without.contains("secret"),
+                "{with}"
+            );
+            assert_eq!(without_customer_data(&with).as_deref(), Some(&*without));
+            assert_eq!(without_customer_data(&without), None);
+        }
+        let event = TicketEvent {
+            payload: Some(Payload::Transferred(TicketTransferred::default())),
+            ..TicketEvent::default()
+        };
+        assert_eq!(without_customer_data(&body(&event, "type", true)), None);
+    }
 }

@@ -5,6 +5,7 @@ mod blip;
 mod callbacks;
 mod calling_off;
 mod email;
+mod erasing;
 mod faults;
 mod feed;
 mod input;

@@ -3,6 +3,7 @@
 pub(crate) mod blip;
 pub(crate) mod callers;
 pub(crate) mod endpoint;
+pub(crate) mod erasures;
 pub(crate) mod inbound;
 pub(crate) mod mail;
 pub(crate) mod process;

@@ -6,7 +6,8 @@ use plazo_proto::ticketing::v1 as proto;
 use plazo_proto::ticketing::v1::contact_service_server::ContactService as Api;
 use plazo_proto::ticketing::v1::{
     CreateContactRequest, CreateContactResponse, GetContactRequest, GetContactResponse,
-    LookUpContactRequest, LookUpContactResponse, UpdateContactRequest, UpdateContactResponse,
+    LookUpContactRequest, LookUpContactResponse, MergeContactsRequest, MergeContactsResponse,
+    UpdateContactRequest, UpdateContactResponse,
 };
 use plazo_service::{RequestKey, status};
 use sqlx::Postgres;
@@ -18,6 +19,7 @@ use crate::changes::Changes;
 use crate::contacts::{self, Contact, ContactChange, NewContact};
 use crate::error::Error;
 use crate::settings::etag;
+use crate::tickets::author_of;
 use crate::validate::Checks;
 
 /// The customers of a tenant.
@@ -82,7 +84,7 @@ impl Api for ContactService {
         request: Request<UpdateContactRequest>,
     ) -> Result<Response<UpdateContactResponse>, Status> {
         let actor = actor_of_tenant(&request)?;
-        let tenant_id = actor.tenant_id;
+        let (tenant_id, author) = (actor.tenant_id, author_of(&actor));
         let request = request.into_inner();
         let update = contact_update(&request)?;
         let key = RequestKey::new(&actor, "UpdateContact", &request, |it| &mut it.request_id)?;
@@ -95,7 +97,8 @@ impl Api for ContactService {
                     change,
                 } = &update;
                 let contact =
-                    contacts::update(connection, tenant_id, *contact_id, etag, change).await?;
+                    contacts::update(connection, tenant_id, author, *contact_id, etag, change)
+                        .await?;
                 Ok(UpdateContactResponse {
                     contact: Some(answer(contact)),
                 })
@@ -126,6 +129,45 @@ impl Api for ContactService {
             contact: Some(answer(contact)),
         }))
     }
+
+    async fn merge_contacts(
+        &self,
+        request: Request<MergeContactsRequest>,
+    ) -> Result<Response<MergeContactsResponse>, Status> {
+        let actor = actor_of_tenant(&request)?;
+        let (tenant_id, author) = (actor.tenant_id, author_of(&actor));
+        let request = request.into_inner();
+        let (survivor_id, merged_id) = merged_contacts(&request)?;
+        let key = RequestKey::new(&actor, "MergeContacts", &request, |it| &mut it.request_id)?;
+        let answer = self.changes.run(key, move |connection| {
+            async move {
+                let (contact, ticket_count) =
+                    contacts::merge(connection, tenant_id, author, survivor_id, merged_id).await?;
+                Ok(MergeContactsResponse {
+                    contact: Some(answer(contact)),
+                    ticket_count: i32::try_from(ticket_count).unwrap_or(i32::MAX),
+                })
+            }
+            .boxed()
+        });
+        Ok(Response::new(answer.await?))
+    }
+}
+
+/// The survivor and the contact that is merged into it.
+fn merged_contacts(request: &MergeContactsRequest) -> Result<(i64, i64), Error> {
+    let (survivor_id, merged_id) = (request.survivor_contact_id, request.merged_contact_id);
+    let mut checks = Checks::new();
+    checks.id("survivor_contact_id", survivor_id);
+    checks.id("merged_contact_id", merged_id);
+    checks.check(
+        "merged_contact_id",
+        survivor_id != merged_id,
+        "must not be the survivor",
+    );
+    checks.request_id(&request.request_id);
+    checks.finish()?;
+    Ok((survivor_id, merged_id))
 }
 
 fn new_contact(request: &CreateContactRequest) -> Result<NewContact, Error> {

@@ -42,6 +42,11 @@ pub const PERMISSIONS: MethodPermissions = &[
     ("/plazo.ticketing.v1.ContactService/GetContact", ATTEND),
     ("/plazo.ticketing.v1.ContactService/UpdateContact", ATTEND),
     ("/plazo.ticketing.v1.ContactService/LookUpContact", ATTEND),
+    ("/plazo.ticketing.v1.ContactService/MergeContacts", ATTEND),
+    ("/plazo.ticketing.v1.ErasureService/EraseContact", EDIT),
+    ("/plazo.ticketing.v1.ErasureService/GetErasure", VIEW),
+    ("/plazo.ticketing.v1.ErasureService/ListErasures", VIEW),
+    ("/plazo.ticketing.v1.ErasureService/ReportErasure", SERVICE),
     ("/plazo.ticketing.v1.TicketService/OpenTicket", ATTEND),
     ("/plazo.ticketing.v1.TicketService/GetTicket", ATTEND),
     ("/plazo.ticketing.v1.TicketService/ListTickets", ATTEND),
@@ -66,6 +71,14 @@ pub const PERMISSIONS: MethodPermissions = &[
     ("/plazo.ticketing.v1.TicketService/RecordMessages", ATTEND),
     ("/plazo.ticketing.v1.FeedService/StreamEvents", SERVICE),
     (
+        "/plazo.ticketing.v1.SnapshotService/StreamSnapshot",
+        SERVICE,
+    ),
+    (
+        "/plazo.ticketing.v1.SnapshotService/GetCalendarVersion",
+        SERVICE,
+    ),
+    (
         "/plazo.ticketing.v1.MessageStateService/ReportMessageStates",
         SERVICE,
     ),
@@ -73,6 +86,7 @@ pub const PERMISSIONS: MethodPermissions = &[
         "/plazo.ticketing.v1.InboundService/RecordInboundMessages",
         SERVICE,
     ),
+    ("/plazo.ticketing.v1.OutreachService/StartOutreach", SERVICE),
     (
         "/plazo.timer.v1.TicketHandlerService/HandleDueTickets",
         SERVICE,

@@ -36,6 +36,16 @@ pub async fn insert(
     Ok(())
 }
 
+/// Whether a ticket has asked for a message with this key.
+pub async fn is_known(
+    connection: &mut PgConnection,
+    key: TicketKey,
+    idempotency_key: &str,
+) -> Result<bool, Error> {
+    let known = states(connection, &[(key, idempotency_key)]).await?;
+    Ok(!known.is_empty())
+}
+
 /// What is known of a message.
 #[derive(Debug, Clone, Copy)]
 pub struct KnownState {

@@ -290,7 +290,7 @@ pub async fn save(connection: &mut PgConnection, rows: &[&LockedClock]) -> Resul
     Ok(())
 }
 
-pub(super) fn columns_of(keys: &[TicketKey]) -> (Vec<i64>, Vec<i64>) {
+pub(crate) fn columns_of(keys: &[TicketKey]) -> (Vec<i64>, Vec<i64>) {
     keys.iter()
         .map(|key| (key.tenant_id, key.ticket_id))
         .unzip()

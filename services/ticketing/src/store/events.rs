@@ -12,6 +12,11 @@ use crate::error::Error;
 use crate::instants::to_proto;
 use crate::store::clocks::TicketKey;
 
+/// The tables with events, in the order in which an event moves through them: each has the encoded event in a column
+/// `payload`, and the ticket's key. Who erases what events say erases it in all of them, in this order and in a statement for
+/// each (`keeping` says why).
+pub const PAYLOAD_TABLES: [&str; 2] = ["ticket_events", "kept_events"];
+
 /// An event that is about to be written.
 #[derive(Debug, Clone)]
 pub struct NewEvent {

@@ -2,7 +2,6 @@
 
 use plazo_domain::AgentPresence;
 use plazo_proto::common::v1::ChannelIdentity;
-use plazo_proto::ticketing::v1::Contact;
 use sqlx::PgConnection;
 
 use crate::error::Error;
@@ -85,32 +84,6 @@ pub async fn agent_presence(
     })
 }
 
-/// A contact as it is told; without its etag.
-pub async fn contact(
-    connection: &mut PgConnection,
-    tenant_id: i64,
-    contact_id: i64,
-) -> Result<Option<Contact>, Error> {
-    let row = sqlx::query!(
-        "SELECT name, email, phone, channel, address FROM contacts WHERE tenant_id = $1 AND contact_id = $2",
-        tenant_id,
-        contact_id
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(row.map(|row| Contact {
-        contact_id,
-        name: row.name,
-        email: row.email,
-        phone: row.phone,
-        channel_identity: Some(ChannelIdentity {
-            channel: row.channel.into(),
-            address: row.address,
-        }),
-        etag: String::new(),
-    }))
-}
-
 /// Whom active messages of a ticket go to.
 #[derive(Debug, Clone)]
 pub struct Recipient {
@@ -120,7 +93,7 @@ pub struct Recipient {
     pub contact_id: i64,
     /// How the customer is called.
     pub name: String,
-    /// Where the customer is reached.
+    /// Where the customer of this ticket is reached: after a merge, still by the merged contact's identity.
     pub identity: ChannelIdentity,
 }
 
@@ -131,11 +104,14 @@ pub async fn recipients(
 ) -> Result<Vec<Recipient>, Error> {
     let (tenant_ids, ticket_ids) = columns_of(keys);
     let rows = sqlx::query!(
-        "SELECT tickets.tenant_id, tickets.ticket_id, contacts.contact_id, contacts.name, contacts.channel,
-             contacts.address
+        "SELECT tickets.tenant_id, tickets.ticket_id, contacts.contact_id, contacts.name, reached.channel,
+             reached.address
          FROM unnest($1::bigint[], $2::bigint[]) AS wanted (tenant_id, ticket_id)
          JOIN tickets ON tickets.tenant_id = wanted.tenant_id AND tickets.ticket_id = wanted.ticket_id
-         JOIN contacts ON contacts.tenant_id = tickets.tenant_id AND contacts.contact_id = tickets.contact_id",
+         JOIN contacts ON contacts.tenant_id = tickets.tenant_id AND contacts.contact_id = tickets.contact_id
+         JOIN contacts AS reached
+             ON reached.tenant_id = tickets.tenant_id
+             AND reached.contact_id = coalesce(tickets.reached_contact_id, tickets.contact_id)",
         &tenant_ids,
         &ticket_ids
     )

@@ -1,6 +1,7 @@
 //! What is known of a ticket besides its clock.
 
 mod list;
+mod of_contact;
 mod rows;
 mod save;
 
@@ -16,6 +17,7 @@ use crate::error::Error;
 use crate::store::clocks::{TicketKey, columns_of};
 
 pub use list::{TicketQuery, list};
+pub use of_contact::{count_of_contact, give_to_contact, ids_of_contact, open_ids_of_contact};
 pub use save::save;
 
 /// A row of `tickets`.
@@ -51,6 +53,10 @@ pub struct TicketFacts {
     pub before_close: Option<BeforeClose>,
     /// The hold, if there is one. When it ends is the clock's.
     pub hold: Option<HoldFacts>,
+    /// The merged contact by whose channel identity the customer is reached; none when it is `contact_id`'s.
+    pub reached_contact_id: Option<i64>,
+    /// The customer's personal data are erased: nobody changes the ticket any more.
+    pub is_erased: bool,
 }
 
 /// How a ticket was before it was closed.
@@ -148,7 +154,7 @@ pub struct NewTicket {
     pub bot_id: i64,
     /// The queue.
     pub queue_id: Option<i64>,
-    /// The customer.
+    /// The customer, by the contact whose channel identity reaches him: it may be part of another contact.
     pub contact_id: i64,
     /// The agent to assign at once.
     pub agent_id: Option<i64>,
@@ -156,36 +162,56 @@ pub struct NewTicket {
     pub previous_ticket_id: Option<i64>,
 }
 
-/// Inserts a ticket as of now.
-pub async fn insert(connection: &mut PgConnection, new: &NewTicket) -> Result<TicketFacts, Error> {
+/// A ticket that was inserted.
+#[derive(Debug)]
+pub struct InsertedTicket {
+    /// What is known of it.
+    pub facts: TicketFacts,
+    /// The version of the calendar that its bot has at this moment.
+    pub calendar_version: Option<i64>,
+}
+
+/// Inserts a ticket as of now, for a contact that is `new.contact_id` or has it as a part.
+pub async fn insert(
+    connection: &mut PgConnection,
+    new: &NewTicket,
+    contact_id: i64,
+) -> Result<InsertedTicket, Error> {
     let state = TicketState::when_opened(new.agent_id.is_some());
+    let reached_contact_id = (new.contact_id != contact_id).then_some(new.contact_id);
     let row = sqlx::query!(
-        "INSERT INTO tickets
+        r#"INSERT INTO tickets
             (tenant_id, bot_id, queue_id, contact_id, agent_id, state, previous_ticket_id, opened_at,
-             first_assigned_at)
+             first_assigned_at, reached_contact_id)
          SELECT $1, $2, $3, $4, $5, $6, $7, opened_at,
-             CASE WHEN $5::bigint IS NULL THEN NULL ELSE opened_at END
+             CASE WHEN $5::bigint IS NULL THEN NULL ELSE opened_at END, $8
          FROM clock_timestamp() AS opened_at
-         RETURNING ticket_id, opened_at",
+         RETURNING ticket_id, opened_at, (
+             SELECT calendars.calendar_version
+             FROM bots
+             JOIN calendars ON calendars.tenant_id = bots.tenant_id AND calendars.calendar_id = bots.calendar_id
+             WHERE bots.tenant_id = $1 AND bots.bot_id = $2
+         ) AS "calendar_version?""#,
         new.tenant_id,
         new.bot_id,
         new.queue_id,
-        new.contact_id,
+        contact_id,
         new.agent_id,
         state.code(),
-        new.previous_ticket_id
+        new.previous_ticket_id,
+        reached_contact_id
     )
     .fetch_one(connection)
     .await?;
     let opened_at = row.opened_at.to_jiff();
-    Ok(TicketFacts {
+    let facts = TicketFacts {
         key: TicketKey {
             tenant_id: new.tenant_id,
             ticket_id: row.ticket_id,
         },
         bot_id: new.bot_id,
         queue_id: new.queue_id,
-        contact_id: new.contact_id,
+        contact_id,
         agent_id: new.agent_id,
         state,
         previous_ticket_id: new.previous_ticket_id,
@@ -197,6 +223,12 @@ pub async fn insert(connection: &mut PgConnection, new: &NewTicket) -> Result<Ti
         is_unlinked: false,
         before_close: None,
         hold: None,
+        reached_contact_id,
+        is_erased: false,
+    };
+    Ok(InsertedTicket {
+        facts,
+        calendar_version: row.calendar_version,
     })
 }
 
@@ -244,6 +276,52 @@ pub async fn of_contact(
     .fetch_optional(connection)
     .await?;
     Ok(ticket_id)
+}
+
+/// The open ticket of a contact with a bot, the last opened if there are several.
+pub async fn open_with_bot(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    contact_id: i64,
+    bot_id: i64,
+) -> Result<Option<i64>, Error> {
+    let ticket_id = sqlx::query_scalar!(
+        "SELECT ticket_id FROM tickets
+         WHERE tenant_id = $1 AND contact_id = $2 AND is_open AND bot_id = $3
+         ORDER BY ticket_id DESC LIMIT 1",
+        tenant_id,
+        contact_id,
+        bot_id
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(ticket_id)
+}
+
+/// When a customer last wrote by a channel account and a contact's channel identity, in whichever ticket.
+pub async fn last_wrote_by(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    channel_account_id: i64,
+    contact_id: i64,
+    reached_contact_id: i64,
+) -> Result<Option<Timestamp>, Error> {
+    let last = sqlx::query_scalar!(
+        "SELECT max(clocks.last_customer_message_at)
+         FROM tickets
+         JOIN bots ON bots.tenant_id = tickets.tenant_id AND bots.bot_id = tickets.bot_id
+         JOIN ticket_clocks AS clocks
+             ON clocks.tenant_id = tickets.tenant_id AND clocks.ticket_id = tickets.ticket_id
+         WHERE tickets.tenant_id = $1 AND bots.channel_account_id = $2 AND tickets.contact_id = $3
+             AND coalesce(tickets.reached_contact_id, tickets.contact_id) = $4",
+        tenant_id,
+        channel_account_id,
+        contact_id,
+        reached_contact_id
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(last.map(jiff_sqlx::Timestamp::to_jiff))
 }
 
 /// The last ticket that continues this one.

@@ -1,6 +1,7 @@
 //! A ticket gets an agent, or is set open without one.
 
 use plazo_domain::TicketState;
+use plazo_proto::common::v1::Author;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{TicketAssigned, TicketSetOpen};
 use plazo_service::Actor;
@@ -24,8 +25,13 @@ pub async fn assign_ticket(
     let bot_id = change.facts.bot_id;
     require_agent(&mut *connection, actor.tenant_id, agent_id, bot_id).await?;
 
+    assign(&mut change, author_of(actor), agent_id);
+    change.save(connection).await
+}
+
+/// What assigning a locked ticket does to it.
+pub(super) fn assign(change: &mut TicketChange, author: Author, agent_id: i64) {
     let now = change.now();
-    let author = author_of(actor);
     if !change.facts.state.is_open() {
         change.reopen(author, TicketState::Open);
     }
@@ -40,7 +46,6 @@ pub async fn assign_ticket(
         }),
     );
     change.pause_automation(author);
-    change.save(connection).await
 }
 
 /// The action block "set open": the ticket becomes open, whatever it was, without assigning anybody, and the automation

@@ -48,6 +48,7 @@ pub(crate) async fn change_all(
             }),
             Some(mut change) => change
                 .require_attended()
+                .and_then(|()| change.require_not_erased())
                 .and_then(|()| apply(&mut change))
                 .map(|()| change),
         };

@@ -14,12 +14,14 @@ use sqlx::PgConnection;
 use crate::callers;
 use crate::error::Error;
 use crate::store::clocks::{self, LockedClock, TicketKey};
+use crate::store::contacts;
 use crate::store::events::{self, NewEvent};
 use crate::store::messages::{self, NewMessage, PlacedMessage};
-use crate::store::parties;
 use crate::store::settings::PolicyCache;
-use crate::store::tickets::{self, BotSettings, KnownTicket, NewTicket, TicketFacts};
-use crate::tickets::told::cycles_to_proto;
+use crate::store::tickets::{
+    self, BotSettings, InsertedTicket, KnownTicket, NewTicket, TicketFacts,
+};
+use crate::tickets::told::{contact_to_proto, cycles_to_proto};
 use crate::tickets::view::TicketView;
 
 /// A ticket that is locked and being changed. Nothing is written before [`save`], but for the rows of a new ticket.
@@ -106,7 +108,7 @@ fn not_found(ticket_id: i64) -> Error {
 
 impl TicketChange {
     /// Waits for the ticket and locks it. `NotFound` when it does not exist for this actor; Denied when he is an agent of
-    /// other bots; Changed when `etag` is neither empty nor the present one.
+    /// other bots; Precondition when its customer was erased; Changed when `etag` is neither empty nor the present one.
     pub async fn lock(
         connection: &mut PgConnection,
         actor: &Actor,
@@ -118,6 +120,7 @@ impl TicketChange {
             .remove(&ticket_id)
             .ok_or_else(|| not_found(ticket_id))?;
         change.require_attended()?;
+        change.require_not_erased()?;
         if !etag.is_empty() && etag != change.locked.ticket_seq.to_string() {
             return Err(Error::Changed);
         }
@@ -125,7 +128,8 @@ impl TicketChange {
     }
 
     /// Waits for the tickets and locks them, in the order of ids. Those that don't exist for this actor are missing; of
-    /// the others each must be asked whether he [attends](Self::require_attended) it.
+    /// the others each must be asked whether he [attends](Self::require_attended) it, and whether it was
+    /// [erased](Self::require_not_erased).
     pub async fn lock_all(
         connection: &mut PgConnection,
         actor: &Actor,
@@ -196,6 +200,18 @@ impl TicketChange {
         callers::require_of_bot(self.is_attended)
     }
 
+    /// Refuses a ticket whose customer's personal data were erased: nothing is written there any more.
+    pub fn require_not_erased(&self) -> Result<(), Error> {
+        if !self.facts.is_erased {
+            return Ok(());
+        }
+        Err(Error::Precondition {
+            reason: "CONTACT_ERASED",
+            subject: format!("ticket/{}", self.facts.key.ticket_id),
+            description: "the personal data of the ticket's customer were erased",
+        })
+    }
+
     /// Inserts a new ticket, and records that it was opened. The automation pauses.
     pub async fn open(
         connection: &mut PgConnection,
@@ -203,10 +219,13 @@ impl TicketChange {
         new: &NewTicket,
         author: Author,
     ) -> Result<Self, Error> {
-        let contact = parties::contact(&mut *connection, new.tenant_id, new.contact_id)
+        let contact = contacts::keep_current(&mut *connection, new.tenant_id, new.contact_id)
             .await?
             .ok_or_else(|| Error::invalid("contact_id", "names no contact"))?;
-        let facts = tickets::insert(&mut *connection, new).await?;
+        let InsertedTicket {
+            facts,
+            calendar_version,
+        } = tickets::insert(&mut *connection, new, contact.contact_id).await?;
         let mut locked = clocks::insert(&mut *connection, facts.key, new.bot_id).await?;
         // One moment: the ticket was opened when its first event says so.
         locked.now = facts.opened_at;
@@ -220,11 +239,11 @@ impl TicketChange {
             author,
             Payload::Opened(TicketOpened {
                 queue_id: new.queue_id.unwrap_or_default(),
-                contact: Some(contact),
+                contact: Some(contact_to_proto(&contact)),
                 agent_id: new.agent_id.unwrap_or_default(),
                 previous_ticket_id: new.previous_ticket_id.unwrap_or_default(),
                 cycles: cycles_to_proto(&started),
-                ..TicketOpened::default()
+                calendar_version: calendar_version.unwrap_or_default(),
             }),
         );
         change.pause_automation(author);
@@ -326,6 +345,7 @@ pub async fn save(
     connection: &mut PgConnection,
     mut changes: Vec<TicketChange>,
 ) -> Result<Vec<Saved>, Error> {
+    tell_reopened(&mut *connection, &mut changes).await?;
     let written: Vec<&PlacedMessage> = changes
         .iter()
         .flat_map(|change| change.messages.iter().map(|written| &written.message))
@@ -368,4 +388,24 @@ pub async fn save(
             messages,
         })
         .collect())
+}
+
+/// Puts the customers, as they are known now, into the events that tickets were opened again.
+async fn tell_reopened(
+    connection: &mut PgConnection,
+    changes: &mut [TicketChange],
+) -> Result<(), Error> {
+    for change in changes {
+        let TicketFacts {
+            key, contact_id, ..
+        } = change.facts;
+        for event in &mut change.events {
+            if let Payload::Reopened(reopened) = &mut event.payload {
+                let contact =
+                    contacts::keep_current(&mut *connection, key.tenant_id, contact_id).await?;
+                reopened.contact = contact.as_ref().map(contact_to_proto);
+            }
+        }
+    }
+    Ok(())
 }

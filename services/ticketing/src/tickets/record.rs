@@ -119,6 +119,7 @@ impl Recording<'_> {
             id: ticket_id,
         })?;
         change.require_attended()?;
+        change.require_not_erased()?;
         let kind = AuthorKind::try_from(new.author.kind).unwrap_or_default();
         if self.actor.agent_id().is_none() {
             complete_author(self.connection, change, kind, &mut new.author).await?;
@@ -129,7 +130,15 @@ impl Recording<'_> {
         }
         let ticket_id = match kind {
             AuthorKind::Customer => self.customer_wrote(ticket_id, new).await?,
-            AuthorKind::Agent if is_chat => self.agent_wrote(ticket_id, new).await?,
+            AuthorKind::Agent if is_chat => {
+                let (connection, policies) = (&mut *self.connection, self.policies);
+                let change = self.changes.get_mut(&ticket_id).ok_or(Error::NotFound {
+                    kind: "ticket",
+                    id: ticket_id,
+                })?;
+                agent_wrote(connection, policies, change, new).await?;
+                ticket_id
+            }
             _ => {
                 self.change(ticket_id)?.record_message(new, None, &[]);
                 ticket_id
@@ -146,38 +155,6 @@ impl Recording<'_> {
             kind: "ticket",
             id: ticket_id,
         })
-    }
-
-    /// The agent's message opens the ticket, pauses the automation, and starts a cycle under the policy that is in force
-    /// now.
-    async fn agent_wrote(&mut self, ticket_id: i64, new: NewMessage) -> Result<i64, Error> {
-        let change = self.changes.get_mut(&ticket_id).ok_or(Error::NotFound {
-            kind: "ticket",
-            id: ticket_id,
-        })?;
-        let in_force = change
-            .policy_in_force(self.connection, self.policies)
-            .await?;
-        let running = change
-            .running_policy(self.connection, self.policies)
-            .await?;
-        let (now, author) = (change.now(), new.author);
-        if !change.facts.state.is_open() {
-            change.reopen(author, plazo_domain::TicketState::Open);
-        }
-        change.facts.state = change.facts.state.after_agent_message();
-        change.facts.first_agent_message_at.get_or_insert(now);
-        let in_force = in_force.as_ref().map(PolicyInForce::as_rules);
-        let wrote = change
-            .clock()
-            .agent_wrote(now, in_force, running.as_deref());
-        if let Some(hold) = &wrote.hold_ended {
-            change.record_hold_ended(SYSTEM, HoldEnd::Expired, hold.due_at, &hold.started);
-        }
-        change.record_message(new, customer_side(&wrote.started), &wrote.started);
-        change.record_cleared(author, wrote.removed);
-        change.pause_automation(author);
-        Ok(ticket_id)
     }
 
     /// The customer's message stops the clock. In a closed ticket it opens it again, or goes on in a new one when that is
@@ -261,7 +238,7 @@ impl Recording<'_> {
             tenant_id: closed.key.tenant_id,
             bot_id: closed.bot_id,
             queue_id: closed.queue_id,
-            contact_id: closed.contact_id,
+            contact_id: closed.reached_contact_id.unwrap_or(closed.contact_id),
             agent_id: None,
             previous_ticket_id: Some(closed.key.ticket_id),
         };
@@ -270,6 +247,34 @@ impl Recording<'_> {
         self.changes.insert(ticket_id, change);
         Ok(ticket_id)
     }
+}
+
+/// The agent's message opens the ticket, pauses the automation, and starts a cycle under the policy that is in force now.
+pub(super) async fn agent_wrote(
+    connection: &mut PgConnection,
+    policies: &PolicyCache,
+    change: &mut TicketChange,
+    new: NewMessage,
+) -> Result<(), Error> {
+    let in_force = change.policy_in_force(connection, policies).await?;
+    let running = change.running_policy(connection, policies).await?;
+    let (now, author) = (change.now(), new.author);
+    if !change.facts.state.is_open() {
+        change.reopen(author, plazo_domain::TicketState::Open);
+    }
+    change.facts.state = change.facts.state.after_agent_message();
+    change.facts.first_agent_message_at.get_or_insert(now);
+    let in_force = in_force.as_ref().map(PolicyInForce::as_rules);
+    let wrote = change
+        .clock()
+        .agent_wrote(now, in_force, running.as_deref());
+    if let Some(hold) = &wrote.hold_ended {
+        change.record_hold_ended(SYSTEM, HoldEnd::Expired, hold.due_at, &hold.started);
+    }
+    change.record_message(new, customer_side(&wrote.started), &wrote.started);
+    change.record_cleared(author, wrote.removed);
+    change.pause_automation(author);
+    Ok(())
 }
 
 /// What a customer's message does first to the ticket that it is meant for.

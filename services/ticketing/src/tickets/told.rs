@@ -2,14 +2,15 @@
 
 use jiff::Timestamp;
 use plazo_domain::{Automation, Ended, Removed, StartedCycle};
-use plazo_proto::common::v1::Author;
+use plazo_proto::common::v1::{Author, ChannelIdentity};
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
     AlertCleared, Automation as ProtoAutomation, AutomationPaused, AutomationResumeCause,
-    AutomationResumed, CycleStart, HoldEnd, HoldEnded,
+    AutomationResumed, Contact as ProtoContact, CycleStart, HoldEnd, HoldEnded,
 };
 
 use crate::instants::to_proto;
+use crate::store::contacts::Contact;
 use crate::tickets::change::TicketChange;
 
 /// Cycles that began.
@@ -21,6 +22,21 @@ pub fn cycles_to_proto(started: &[StartedCycle]) -> Vec<CycleStart> {
         policy_version: cycle.policy_version,
     });
     starts.collect()
+}
+
+/// A customer as known at this moment; without an etag, since nobody changes the contact by what he is told here.
+pub fn contact_to_proto(contact: &Contact) -> ProtoContact {
+    ProtoContact {
+        contact_id: contact.contact_id,
+        name: contact.name.clone(),
+        email: contact.email.clone(),
+        phone: contact.phone.clone(),
+        channel_identity: Some(ChannelIdentity {
+            channel: contact.channel.into(),
+            address: contact.address.clone(),
+        }),
+        etag: String::new(),
+    }
 }
 
 /// The bot's automation.

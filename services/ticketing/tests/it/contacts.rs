@@ -1,5 +1,8 @@
 //! Contacts.
 
+mod changes;
+mod merges;
+
 use plazo_proto::common::v1::{Channel, ChannelIdentity};
 use plazo_proto::ticketing::v1::{
     Contact, CreateContactRequest, GetContactRequest, LookUpContactRequest, UpdateContactRequest,

@@ -26,7 +26,7 @@ async fn stream(desk: &Desk, position: &str) -> Streaming<StreamEventsResponse> 
 }
 
 /// Reads on until the reader has so many events.
-async fn read_on(desk: &Desk, ledger: &mut Ledger, count: usize) {
+pub(crate) async fn read_on(desk: &Desk, ledger: &mut Ledger, count: usize) {
     let mut stream = stream(desk, &ledger.position).await;
     while ledger.events.len() < count {
         let batch = tokio::time::timeout(BOUND, stream.message()).await;
@@ -39,7 +39,28 @@ async fn read_on(desk: &Desk, ledger: &mut Ledger, count: usize) {
     assert_eq!(ledger.events.len(), count);
 }
 
-async fn count_events(pool: &PgPool) -> usize {
+/// Makes all events so far 200 days old, in a partition of their week.
+pub(crate) async fn age_events(pool: &PgPool) {
+    sqlx::query(
+        "DO $$
+         DECLARE
+             day date := date_trunc('week', now() AT TIME ZONE 'UTC' - interval '200 days')::date;
+         BEGIN
+             EXECUTE format(
+                 'CREATE TABLE IF NOT EXISTS %I PARTITION OF ticket_events FOR VALUES FROM (%L) TO (%L)',
+                 'ticket_events_' || to_char(day, 'YYYYMMDD'),
+                 day::timestamp AT TIME ZONE 'UTC', (day + 7)::timestamp AT TIME ZONE 'UTC'
+             );
+             UPDATE ticket_events SET recorded_at = (day + 2)::timestamp AT TIME ZONE 'UTC';
+         END
+         $$",
+    )
+    .execute(pool)
+    .await
+    .expect("aged");
+}
+
+pub(crate) async fn count_events(pool: &PgPool) -> usize {
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM ticket_events")
         .fetch_one(pool)
         .await

@@ -3,10 +3,13 @@
 use plazo_local::TestServers;
 use plazo_proto::common::v1::{Channel as ContactChannel, ChannelIdentity, TimeUnit, TimeValue};
 use plazo_proto::ticketing::v1::contact_service_client::ContactServiceClient;
+use plazo_proto::ticketing::v1::erasure_service_client::ErasureServiceClient;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_proto::ticketing::v1::inbound_service_client::InboundServiceClient;
 use plazo_proto::ticketing::v1::message_state_service_client::MessageStateServiceClient;
+use plazo_proto::ticketing::v1::outreach_service_client::OutreachServiceClient;
 use plazo_proto::ticketing::v1::settings_service_client::SettingsServiceClient;
+use plazo_proto::ticketing::v1::snapshot_service_client::SnapshotServiceClient;
 use plazo_proto::ticketing::v1::ticket_service_client::TicketServiceClient;
 use plazo_proto::ticketing::v1::{Bot, Contact, CreateBotRequest, CreateContactRequest};
 use plazo_proto::timer::v1::ticket_handler_service_client::TicketHandlerServiceClient;
@@ -196,6 +199,12 @@ pub(crate) struct Clients {
     pub(crate) inbound: InboundServiceClient<SignedChannel>,
     /// Of what notification reports to.
     pub(crate) states: MessageStateServiceClient<SignedChannel>,
+    /// Of snapshots.
+    pub(crate) snapshots: SnapshotServiceClient<SignedChannel>,
+    /// Of active messages that agents start.
+    pub(crate) outreach: OutreachServiceClient<SignedChannel>,
+    /// Of what erases personal data.
+    pub(crate) erasures: ErasureServiceClient<SignedChannel>,
 }
 
 impl Clients {
@@ -209,6 +218,9 @@ impl Clients {
             feed: FeedServiceClient::new(channel()),
             inbound: InboundServiceClient::new(channel()),
             states: MessageStateServiceClient::new(channel()),
+            snapshots: SnapshotServiceClient::new(channel()),
+            outreach: OutreachServiceClient::new(channel()),
+            erasures: ErasureServiceClient::new(channel()),
             signature: signature.clone(),
         }
     }

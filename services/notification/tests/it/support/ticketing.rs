@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::Stream;
 use plazo_proto::common::v1::{Author, AuthorKind};
 use plazo_proto::notification::v1::{ActiveMessage, ActiveMessageState};
+use plazo_proto::ticketing::v1::erasure_service_server::ErasureServiceServer;
 use plazo_proto::ticketing::v1::feed_service_server::{FeedService, FeedServiceServer};
 use plazo_proto::ticketing::v1::inbound_service_server::InboundServiceServer;
 use plazo_proto::ticketing::v1::message_state_service_server::{
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
+use super::erasures::ScriptedErasures;
 use super::inbound::ScriptedInbound;
 use super::{BOT, TENANT, eventually, spawn};
 
@@ -35,6 +37,7 @@ pub(crate) struct ScriptedTicketing {
     script: Arc<Mutex<Script>>,
     changed: Arc<watch::Sender<()>>,
     pub(crate) inbound: ScriptedInbound,
+    pub(crate) erasures: ScriptedErasures,
 }
 
 #[derive(Default)]
@@ -67,11 +70,13 @@ impl ScriptedTicketing {
             script: Arc::default(),
             changed: Arc::new(watch::Sender::new(())),
             inbound: ScriptedInbound::default(),
+            erasures: ScriptedErasures::default(),
         };
         let server = tonic::transport::Server::builder()
             .add_service(FeedServiceServer::new(ticketing.clone()))
             .add_service(MessageStateServiceServer::new(ticketing.clone()))
-            .add_service(InboundServiceServer::new(ticketing.inbound.clone()));
+            .add_service(InboundServiceServer::new(ticketing.inbound.clone()))
+            .add_service(ErasureServiceServer::new(ticketing.erasures.clone()));
         spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         ticketing
     }

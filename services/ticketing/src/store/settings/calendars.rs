@@ -47,9 +47,15 @@ pub async fn insert(
     settings: &proto::Calendar,
 ) -> Result<Option<StoredCalendar>, Error> {
     let row = sqlx::query!(
-        "INSERT INTO calendars (tenant_id, name, settings) VALUES ($1, $2, $3)
-         ON CONFLICT (tenant_id, name) DO NOTHING
-         RETURNING calendar_id, revision",
+        "WITH created AS (
+             INSERT INTO calendars (tenant_id, name, settings) VALUES ($1, $2, $3)
+             ON CONFLICT (tenant_id, name) DO NOTHING
+             RETURNING calendar_id, revision, calendar_version
+         ), versioned AS (
+             INSERT INTO calendar_versions (tenant_id, calendar_version, calendar_id, name, settings)
+             SELECT $1, calendar_version, calendar_id, $2, $3 FROM created
+         )
+         SELECT calendar_id, revision FROM created",
         tenant_id,
         name,
         settings.encode_to_vec()
@@ -136,15 +142,23 @@ pub async fn list(
     rows.into_iter().map(StoredCalendar::try_from).collect()
 }
 
-/// Writes the locked calendar and raises its revision. CHANGED when another one has just got its name.
+/// Writes the locked calendar as a new version, and raises its revision. CHANGED when another one has just got its name.
 pub async fn save(
     connection: &mut PgConnection,
     tenant_id: i64,
     calendar: &mut StoredCalendar,
 ) -> Result<(), Error> {
     let saved = sqlx::query_scalar!(
-        "UPDATE calendars SET name = $3, settings = $4, revision = revision + 1
-         WHERE tenant_id = $1 AND calendar_id = $2 RETURNING revision",
+        "WITH changed AS (
+             UPDATE calendars
+             SET name = $3, settings = $4, revision = revision + 1, calendar_version = DEFAULT
+             WHERE tenant_id = $1 AND calendar_id = $2
+             RETURNING revision, calendar_version
+         ), versioned AS (
+             INSERT INTO calendar_versions (tenant_id, calendar_version, calendar_id, name, settings)
+             SELECT $1, calendar_version, $2, $3, $4 FROM changed
+         )
+         SELECT revision FROM changed",
         tenant_id,
         calendar.calendar_id,
         calendar.name,
@@ -159,4 +173,27 @@ pub async fn save(
         saved => saved?,
     };
     Ok(())
+}
+
+/// A version of a calendar, if the tenant has it: with id and name.
+pub async fn find_version(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    calendar_version: i64,
+) -> Result<Option<proto::Calendar>, Error> {
+    let row = sqlx::query!(
+        "SELECT calendar_id, name, settings FROM calendar_versions WHERE tenant_id = $1 AND calendar_version = $2",
+        tenant_id,
+        calendar_version
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        Ok(proto::Calendar {
+            calendar_id: row.calendar_id,
+            name: row.name,
+            ..proto::Calendar::decode(row.settings.as_slice())?
+        })
+    })
+    .transpose()
 }

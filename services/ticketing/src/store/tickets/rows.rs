@@ -42,6 +42,8 @@ pub(super) struct FactsRow {
     pub(super) held_at: Option<SqlTimestamp>,
     pub(super) hold_author_kind: Option<i16>,
     pub(super) hold_author_id: Option<i64>,
+    pub(super) reached_contact_id: Option<i64>,
+    pub(super) is_erased: bool,
     pub(super) policy_in_force: Option<i64>,
     pub(super) bot_exit_route: String,
     pub(super) bot_channel_account_id: i64,
@@ -216,6 +218,8 @@ impl FactsRow {
             is_unlinked: self.is_unlinked,
             before_close,
             hold,
+            reached_contact_id: self.reached_contact_id,
+            is_erased: self.is_erased,
         };
         Ok(KnownTicket {
             facts,

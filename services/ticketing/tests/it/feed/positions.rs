@@ -2,9 +2,10 @@
 
 use plazo_proto::common::v1::AuthorKind;
 use plazo_proto::ticketing::v1::StreamEventsRequest;
+use plazo_ticketing::keeping;
 use tonic::Code;
 
-use super::{count_events, read_on};
+use super::{age_events, count_events, read_on};
 use crate::desk::{Desk, Ledger};
 use crate::support::{refusal, wrong_fields};
 
@@ -66,30 +67,8 @@ async fn a_reader_behind_the_horizon_is_told_so() {
     read_on(&desk, &mut late, 5).await;
 
     let pool = &desk.fixture.pool;
-    sqlx::query(
-        "DO $$
-         DECLARE
-             day date := date_trunc('week', now() AT TIME ZONE 'UTC' - interval '200 days')::date;
-         BEGIN
-             EXECUTE format(
-                 'CREATE TABLE %I PARTITION OF ticket_events FOR VALUES FROM (%L) TO (%L)',
-                 'ticket_events_' || to_char(day, 'YYYYMMDD'),
-                 day::timestamp AT TIME ZONE 'UTC', (day + 7)::timestamp AT TIME ZONE 'UTC'
-             );
-             UPDATE ticket_events SET recorded_at = (day + 2)::timestamp AT TIME ZONE 'UTC';
-         END
-         $$",
-    )
-    .execute(pool)
-    .await
-    .expect("aged");
-    let drop = async |days: i32| -> i32 {
-        sqlx::query_scalar("SELECT drop_event_partitions($1)")
-            .bind(days)
-            .fetch_one(pool)
-            .await
-            .expect("dropped")
-    };
+    age_events(pool).await;
+    let drop = async |days: i32| keeping::drop_expired(pool, days).await.expect("dropped");
     assert_eq!(drop(400).await, 0);
     read_on(&desk, &mut Ledger::default(), 5).await;
     assert_eq!(drop(90).await, 1);

@@ -1,5 +1,7 @@
 //! Calendars, and the policies that count business time by them.
 
+mod versions;
+
 use plazo_proto::common::v1::{AuthorKind, TimeUnit};
 use plazo_proto::ticketing::v1::{
     Bot, Calendar, CreateCalendarRequest, DateException, GetCalendarRequest, InactivityPolicy,

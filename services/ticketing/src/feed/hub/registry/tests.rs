@@ -49,6 +49,8 @@ fn ticket(ticket_id: i64, seq: i64, agent_id: i64) -> ChangedTicket {
         is_unlinked: false,
         before_close: None,
         hold: None,
+        reached_contact_id: None,
+        is_erased: false,
     };
     let ticket = Ticket {
         ticket_id,
