@@ -5,6 +5,8 @@
 
 mod machine;
 mod measure;
+mod notification;
+mod rates;
 mod report;
 mod ticketing;
 mod timer;
@@ -24,15 +26,17 @@ struct Options {
 }
 
 /// The parts in their order.
-const PARTS: [&str; 2] = ["timer", "ticketing"];
+const PARTS: [&str; 4] = ["timer", "ticketing", "notification", "notification-waiting"];
 
 fn main() -> ExitCode {
     let mut quick = false;
     let mut wanted = Vec::new();
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
-            // This program is also the handler that the timer calls: a process of its own.
+            // This program is also the handler that the timer calls, and the endpoints that notification calls: processes
+            // of their own.
             timer::HANDLER_ARGUMENT => return timer::serve_handler(),
+            notification::ENDPOINTS_ARGUMENT => return notification::serve_endpoints(),
             "--quick" => quick = true,
             // What cargo gives to every benchmark.
             "--bench" => {}
@@ -72,6 +76,8 @@ async fn run(part: &str, options: &Options) -> bool {
     match part {
         "timer" => timer::run(options, &mut report).await,
         "ticketing" => ticketing::run(options, &mut report).await,
+        "notification" => notification::run(options, &mut report).await,
+        "notification-waiting" => notification::run_waiting(options, &mut report).await,
         other => panic!("no part {other}"),
     }
     report.finish()

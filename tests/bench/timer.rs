@@ -12,8 +12,8 @@ mod lateness;
 mod nodes;
 mod peers;
 mod raw;
-mod recorder;
-mod rounds;
+pub(crate) mod recorder;
+pub(crate) mod rounds;
 mod standing;
 mod takeover;
 mod ticketing;
@@ -28,7 +28,7 @@ use crate::timer::effort::Effort;
 use crate::timer::peers::Peers;
 use crate::timer::rounds::Rounds;
 
-pub(crate) use handler::serve as serve_handler;
+pub(crate) use handler::{now_us, serve as serve_handler};
 
 /// Makes this program the handler that the timer calls.
 pub(crate) const HANDLER_ARGUMENT: &str = "--handler";

@@ -48,6 +48,13 @@ pub use webhook::WebhookClientError;
 pub(crate) use webhook::{SignedCall, WebhookSender};
 use whatsapp::WhatsAppSender;
 
+/// An attempt that has no answer after so long lets others have its place, so that endpoints which hang, however many
+/// accounts they have, don't hold up the rest.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+
+/// So many times the places in flight are there for such attempts. When they are taken too, a slow attempt keeps its place.
+const SLOW_PLACES: usize = 4;
+
 /// What sends on each channel.
 #[derive(Debug)]
 pub(crate) struct Senders {
@@ -91,6 +98,7 @@ pub(crate) struct Sender {
     channels: Arc<Channels>,
     max_in_flight: u32,
     max_per_account: u32,
+    slow: Arc<Semaphore>,
     breaker: BreakerRules,
     lease: Duration,
     poll: Duration,
@@ -110,8 +118,17 @@ struct Job {
 /// Held from the claim until the outcome is written.
 #[derive(Debug)]
 struct Place {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     slot: Slot,
+}
+
+impl Place {
+    /// Makes room for another one, if there is a place among these slow ones. The account's own place stays taken.
+    fn make_room(&mut self, slow: &Arc<Semaphore>) {
+        if let Ok(permit) = Arc::clone(slow).try_acquire_owned() {
+            self.permit = permit;
+        }
+    }
 }
 
 impl Sender {
@@ -130,6 +147,7 @@ impl Sender {
             channels: Arc::new(Channels::new(senders, config)),
             max_in_flight: sender.max_in_flight,
             max_per_account: sender.max_in_flight_per_account,
+            slow: Arc::new(Semaphore::new(SLOW_PLACES * sender.max_in_flight as usize)),
             breaker: BreakerRules::new(&config.providers),
             lease: config.lease(),
             poll: Duration::from_millis(sender.poll_ms),
@@ -144,7 +162,7 @@ impl Sender {
         let capacity = self.max_in_flight as usize;
         // Never full: each entry holds one of the permits.
         let (jobs_in, jobs) = mpsc::channel(capacity);
-        let (outcomes_in, outcomes) = mpsc::channel(capacity);
+        let (outcomes_in, outcomes) = mpsc::channel(capacity * (1 + SLOW_PLACES));
         tokio::join!(
             self.claim_until(shutdown.clone(), jobs_in),
             self.tidy_until(shutdown),
@@ -195,10 +213,7 @@ impl Sender {
                             return;
                         };
                         let slot = lanes.take(claimed.channel_account_id);
-                        let place = Place {
-                            _permit: permit,
-                            slot,
-                        };
+                        let place = Place { permit, slot };
                         if jobs
                             .send(Job {
                                 claimed,
@@ -256,15 +271,25 @@ impl Sender {
     }
 
     async fn attempt(&self, job: Job) -> (Settlement, Place) {
-        let Attempted { settlement, health } = self
-            .channels
-            .attempt(&job.claimed, job.claimed_at, &self.metrics)
-            .await;
+        let Job {
+            claimed,
+            claimed_at,
+            mut place,
+        } = job;
+        let attempt = self.channels.attempt(&claimed, claimed_at, &self.metrics);
+        let mut attempt = std::pin::pin!(attempt);
+        let in_time = tokio::time::timeout(SLOW_AFTER, &mut attempt).await;
+        let Attempted { settlement, health } = if let Ok(attempted) = in_time {
+            attempted
+        } else {
+            place.make_room(&self.slow);
+            attempt.await
+        };
         match health {
-            Health::Well => job.place.slot.succeeded(),
-            Health::Ill => job.place.slot.failed(Instant::now()),
+            Health::Well => place.slot.succeeded(),
+            Health::Ill => place.slot.failed(Instant::now()),
             Health::Unknown => {}
         }
-        (settlement, job.place)
+        (settlement, place)
     }
 }

@@ -23,8 +23,8 @@ use tonic::{Request, Response, Status};
 
 use crate::machine::CpuSeconds;
 use crate::measure::Done;
+use crate::rates::Measured;
 use crate::report::Report;
-use crate::ticketing::Measured;
 
 /// Settings that are not PostgreSQL's defaults. Commits are durable.
 const SETTINGS: [(&str, &str); 6] = [

@@ -1,7 +1,6 @@
 //! A handler that does nothing: it answers FIRED, and notes when it saw what. It is a process of its own, this program
 //! with another argument, and takes commands by lines as the peers' workers do (`recorder`).
 
-use std::io::Write;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,6 +19,8 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
+
+use crate::timer::recorder::{answer, hand_over};
 
 /// Tenants of the tickets here: all lanes have some.
 pub(super) const TENANTS: i64 = 64;
@@ -54,12 +55,6 @@ pub(crate) fn serve() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn answer(line: &str) {
-    let mut output = std::io::stdout().lock();
-    // Whoever started this program is gone when it can't be written to; then the input ends too.
-    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
-}
-
 fn obey(handler: &NoOp) {
     for line in std::io::stdin().lines().map_while(Result::ok) {
         let words: Vec<&str> = line.split(' ').collect();
@@ -70,9 +65,7 @@ fn obey(handler: &NoOp) {
             "take" => {
                 let pairs = std::mem::take(&mut state.pairs);
                 drop(state);
-                let bytes: Vec<u8> = pairs.iter().flat_map(|ms| ms.to_le_bytes()).collect();
-                std::fs::write(words[1], bytes).expect("what was seen can be written");
-                answer(&(pairs.len() / 2).to_string());
+                hand_over(words[1], &pairs);
             }
             "pending" => {
                 (state.pending_count, state.pending_due_ms) = (number(1), number(2));
@@ -93,7 +86,7 @@ fn obey(handler: &NoOp) {
     clippy::disallowed_methods,
     reason = "lateness is told by one clock, which the peers' handlers read too"
 )]
-pub(super) fn now_us() -> i64 {
+pub(crate) fn now_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     i64::try_from(since.expect("it is later than 1970").as_micros()).expect("a time of our days")
 }

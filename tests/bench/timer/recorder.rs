@@ -1,6 +1,7 @@
 //! A process that handles due jobs and notes when it saw which, whether ours or a peer's; or that makes a peer's jobs. It
 //! takes a command a line, and answers with a number a line.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -19,42 +20,42 @@ const ANSWER_BOUND: Duration = Duration::from_mins(3);
 
 /// The process.
 #[derive(Debug)]
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     child: Child,
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
     folder: TempDir,
     /// What it said with its first word, `ready`.
-    pub(super) greeting: String,
+    pub(crate) greeting: String,
 }
 
-/// A job that was handled.
+/// A job that was handled, or a message that arrived.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
-    /// When it was due, in milliseconds since 1970.
-    pub(super) due_ms: f64,
+pub(crate) struct Seen {
+    /// When it was due, or accepted, in milliseconds since 1970.
+    pub(crate) due_ms: f64,
     /// When its handler saw it.
-    pub(super) at_ms: f64,
+    pub(crate) at_ms: f64,
 }
 
 /// How late jobs were, in milliseconds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lateness {
-    pub(super) min: f64,
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-    pub(super) p999: f64,
-    pub(super) max: f64,
+pub(crate) struct Lateness {
+    pub(crate) min: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
 }
 
 impl Lateness {
     /// Of these jobs.
-    pub(super) fn of(seen: &[Seen]) -> Self {
+    pub(crate) fn of(seen: &[Seen]) -> Self {
         Self::of_ms(seen.iter().map(|seen| seen.at_ms - seen.due_ms).collect())
     }
 
     /// Of so many milliseconds each.
-    pub(super) fn of_ms(mut late_ms: Vec<f64>) -> Self {
+    pub(crate) fn of_ms(mut late_ms: Vec<f64>) -> Self {
         late_ms.sort_by(f64::total_cmp);
         Self {
             min: quantile(&late_ms, 0.0),
@@ -68,7 +69,7 @@ impl Lateness {
 
 impl Recorder {
     /// Starts the program and waits until it is ready. An error says why it is not.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         program: &Path,
         arguments: &[&str],
         folder: &Path,
@@ -99,12 +100,12 @@ impl Recorder {
     }
 
     /// The process.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
     /// Gives a command and returns its answer.
-    pub(super) async fn ask(&mut self, command: &str) -> f64 {
+    pub(crate) async fn ask(&mut self, command: &str) -> f64 {
         let line = format!("{command}\n");
         self.input
             .write_all(line.as_bytes())
@@ -125,12 +126,12 @@ impl Recorder {
         clippy::cast_sign_loss,
         reason = "a count"
     )]
-    pub(super) async fn count(&mut self) -> usize {
+    pub(crate) async fn count(&mut self) -> usize {
         self.ask("count").await as usize
     }
 
     /// Waits until it has seen so many jobs, and takes what it knows of them. Panics when they don't come.
-    pub(super) async fn seen(&mut self, count: usize, bound: Duration) -> Vec<Seen> {
+    pub(crate) async fn seen(&mut self, count: usize, bound: Duration) -> Vec<Seen> {
         let until = Instant::now() + bound;
         loop {
             let now = self.count().await;
@@ -148,7 +149,7 @@ impl Recorder {
     }
 
     /// Takes what it knows of the jobs that it has seen.
-    pub(super) async fn take(&mut self) -> Vec<Seen> {
+    pub(crate) async fn take(&mut self) -> Vec<Seen> {
         let path = self.folder.path().join("seen");
         self.ask(&format!("take {}", path.display())).await;
         let bytes = std::fs::read(&path).expect("what was seen can be read");
@@ -166,4 +167,18 @@ impl Recorder {
             })
             .collect()
     }
+}
+
+/// The other side, in the process: answers a command.
+pub(crate) fn answer(line: &str) {
+    let mut output = std::io::stdout().lock();
+    // Whoever started this program is gone when it can't be written to; then the input ends too.
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+}
+
+/// The other side of [`Recorder::take`]: of each job when it was due and when it was seen.
+pub(crate) fn hand_over(path: &str, pairs_ms: &[f64]) {
+    let bytes: Vec<u8> = pairs_ms.iter().flat_map(|ms| ms.to_le_bytes()).collect();
+    std::fs::write(path, bytes).expect("what was seen can be written");
+    answer(&(pairs_ms.len() / 2).to_string());
 }

@@ -15,14 +15,14 @@ pub(super) fn cpu_name(name: &str, whose: &str) -> String {
 
 /// Figures by name, one for each round in which they were measured.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
+pub(crate) struct Rounds {
     figures: BTreeMap<String, Vec<f64>>,
     lateness: BTreeMap<String, Vec<Lateness>>,
 }
 
 impl Rounds {
     /// Adds what this round gave.
-    pub(super) fn add(&mut self, name: &str, figure: f64) {
+    pub(crate) fn add(&mut self, name: &str, figure: f64) {
         self.figures
             .entry(name.to_owned())
             .or_default()
@@ -39,7 +39,7 @@ impl Rounds {
     }
 
     /// Adds how late jobs were in this round.
-    pub(super) fn add_lateness(&mut self, name: &str, lateness: Lateness) {
+    pub(crate) fn add_lateness(&mut self, name: &str, lateness: Lateness) {
         self.lateness
             .entry(name.to_owned())
             .or_default()
@@ -47,12 +47,12 @@ impl Rounds {
     }
 
     /// The median of all rounds; none when it wasn't measured.
-    pub(super) fn median(&self, name: &str) -> Option<f64> {
+    pub(crate) fn median(&self, name: &str) -> Option<f64> {
         self.figures.get(name).map(|figures| median(figures))
     }
 
     /// The median of the ratios of each round: in it both had the same minute of the machine.
-    pub(super) fn ratio(&self, name: &str, to: &str) -> Option<f64> {
+    pub(crate) fn ratio(&self, name: &str, to: &str) -> Option<f64> {
         let ratios: Vec<f64> = self
             .figures
             .get(name)?
@@ -64,7 +64,7 @@ impl Rounds {
     }
 
     /// Medians of the rounds; the least and the most of all.
-    pub(super) fn lateness(&self, name: &str) -> Option<Lateness> {
+    pub(crate) fn lateness(&self, name: &str) -> Option<Lateness> {
         let rounds = self.lateness.get(name)?;
         let of = |figure: fn(&Lateness) -> f64| rounds.iter().map(figure).collect::<Vec<_>>();
         Some(Lateness {
@@ -79,7 +79,7 @@ impl Rounds {
     }
 
     /// The median of the ratios of the 99th percentiles of each round.
-    pub(super) fn p99_ratio(&self, name: &str, to: &str) -> Option<f64> {
+    pub(crate) fn p99_ratio(&self, name: &str, to: &str) -> Option<f64> {
         let (one, other) = (self.lateness.get(name)?, self.lateness.get(to)?);
         let ratios = one
             .iter()

@@ -61,7 +61,8 @@ impl WebhookSender {
             .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
             .timeout(Duration::from_millis(config.request_timeout_ms))
             .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(4)
+            // As many as an account may have in flight by default: fewer would be opened anew all the time.
+            .pool_max_idle_per_host(8)
             .build()?;
         Ok(Self {
             client,

@@ -11,6 +11,7 @@ mod feed;
 mod input;
 mod logs;
 mod plans;
+mod queue_plans;
 mod reports;
 mod subscription_calls;
 mod subscription_order;

@@ -322,6 +322,42 @@ async fn an_endpoint_that_hangs_holds_up_nobody_else() {
 }
 
 #[tokio::test]
+async fn endpoints_that_hang_hold_up_nobody_else_when_they_have_more_places_than_there_are() {
+    let world = World::new()
+        .await
+        .with("sender.max_in_flight", "4")
+        .with("sender.max_in_flight_per_account", "2");
+    let service = world.start().await;
+    let endpoint = Endpoint::start().await;
+    let mut stuck = Vec::new();
+    for account in 1..=5 {
+        let url = endpoint.url(&format!("/held/{account}"));
+        let (hanging, _) = service.api.create_account(&url).await;
+        let messages = (1..=3).map(|cycle| by_webhook(warning(account, cycle), hanging));
+        stuck.extend(service.api.send(messages.collect()).await);
+    }
+    let (fine, _) = service.api.create_account(&endpoint.url("/fine")).await;
+    for account in 1..=5 {
+        endpoint.until_called(&format!("/held/{account}"), 2).await;
+    }
+    let good: Vec<_> = (101..=110)
+        .map(|ticket| by_webhook(warning(ticket, 1), fine))
+        .collect();
+    for sent in service.api.send(good).await {
+        service.api.until(sent.message_id, State::Delivered).await;
+    }
+    for account in 1..=5 {
+        let calls = endpoint.calls(&format!("/held/{account}")).len();
+        assert_eq!(calls, 2, "no more than an account may have");
+    }
+    endpoint.release.add_permits(15);
+    for sent in stuck {
+        service.api.until(sent.message_id, State::Delivered).await;
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn a_slow_endpoint_runs_into_the_time_out_and_is_tried_again() {
     let world = World::new().await.with("webhook.request_timeout_ms", "200");
     let service = world.start().await;
