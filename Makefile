@@ -58,9 +58,9 @@ soak: setup ## faults of the timer in random order under load: SEED=7 MINUTES=30
 model: setup ## every state of the timer's protocol that can be reached, with and without its guards
 	@cargo test --quiet --locked --profile optimized -p plazo-tests --test model -- --include-ignored
 
-bench: setup ## measure throughput, plans and latencies into target/bench, optimised (QUICK=1: a small run)
-	@cargo build --locked --profile optimized -p plazo-ticketing -p plazo-timer -p plazo-notification -p plazo-history
-	@cargo bench --quiet --locked --profile optimized -p plazo-tests --bench bench -- $(if $(QUICK),--quick)
+bench: setup ## measure throughput, plans and latencies into target/bench, optimised (QUICK=1: a small run, PARTS=history: one)
+	@cargo build --locked --profile optimized -p plazo-ticketing -p plazo-timer -p plazo-notification -p plazo-history -p plazo
+	@cargo bench --quiet --locked --profile optimized -p plazo-tests --bench bench -- $(if $(QUICK),--quick) $(PARTS)
 
 lint: setup-test proto deny ## formatting, clippy without warnings, protos, licences and banned crates
 	$(call step,formatting)

@@ -1,11 +1,14 @@
 //! Measures the services as processes against the bare servers beneath them. Ratios are of one run, whose parts take
 //! turns; every part writes its figures to `target/bench/NAME.json`, with units in the names.
 //!
-//! `make bench` runs all parts; arguments after `--`: `--quick`, and names of parts.
+//! `make bench` runs all parts; arguments after `--`: `--quick`, and names of parts; `PLAZO_BENCH_TICKETS` and
+//! `PLAZO_BENCH_DATA` are told at [`history`].
 
+mod history;
 mod machine;
 mod measure;
 mod notification;
+mod plans;
 mod rates;
 mod report;
 mod ticketing;
@@ -26,7 +29,13 @@ struct Options {
 }
 
 /// The parts in their order.
-const PARTS: [&str; 4] = ["timer", "ticketing", "notification", "notification-waiting"];
+const PARTS: [&str; 5] = [
+    "timer",
+    "ticketing",
+    "notification",
+    "notification-waiting",
+    "history",
+];
 
 fn main() -> ExitCode {
     let mut quick = false;
@@ -78,6 +87,7 @@ async fn run(part: &str, options: &Options) -> bool {
         "ticketing" => ticketing::run(options, &mut report).await,
         "notification" => notification::run(options, &mut report).await,
         "notification-waiting" => notification::run_waiting(options, &mut report).await,
+        "history" => history::run(options, &mut report).await,
         other => panic!("no part {other}"),
     }
     report.finish()

@@ -42,6 +42,7 @@ async fn a_silent_customer_is_alerted_warned_and_closed_through_four_processes()
     ];
     assert_eq!(fired, expected.map(|stage| (silent, 1, stage)));
 
+    desk.show_history().await;
     assert_history(&desk, silent, lively).await;
     cluster.stop().await;
 }

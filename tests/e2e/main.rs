@@ -3,5 +3,7 @@
 mod erasure;
 mod four_processes;
 mod kills;
+mod reports;
 mod restart;
+mod verify;
 mod volume;

@@ -52,6 +52,8 @@ pub(crate) struct Size {
     pub(crate) slack: Duration,
     /// Rounds of the race.
     pub(crate) rounds: usize,
+    /// Active messages that are handed over in a second, where there are some besides those of the tickets.
+    pub(crate) messages_per_s: usize,
     /// Whether it is the load that faults are to be survived under.
     pub(crate) is_full: bool,
 }
@@ -66,6 +68,7 @@ impl Size {
         fault: Duration::from_secs(4),
         slack: Duration::from_secs(30),
         rounds: 800,
+        messages_per_s: 80,
         is_full: false,
     };
     /// The load of the list of faults.
@@ -77,6 +80,7 @@ impl Size {
         fault: Duration::from_secs(8),
         slack: Duration::from_mins(2),
         rounds: 2_000,
+        messages_per_s: 200,
         is_full: true,
     };
 }

@@ -4,10 +4,12 @@
 //! other under the full load, and writes a report.
 
 mod bed;
+mod history_killed;
 mod long_transaction;
 mod pool_exhausted;
 mod postgres_connections;
 mod postgres_immediate;
+mod providers;
 mod race;
 mod timer;
 
@@ -27,8 +29,8 @@ struct Fault {
     run: fn(Size) -> LocalBoxFuture<'static, FaultReport>,
 }
 
-/// Those of PostgreSQL and of the whole.
-const OTHERS: [Fault; 5] = [
+/// Those of PostgreSQL, of history and of the whole.
+const OTHERS: [Fault; 6] = [
     Fault {
         number: 17,
         name: "PostgreSQL connections killed",
@@ -54,11 +56,17 @@ const OTHERS: [Fault; 5] = [
         name: "reply, agent message, hold and close race the firing",
         run: |size| race::run(size).boxed_local(),
     },
+    Fault {
+        number: 28,
+        name: "history killed in a loop, behind and doubled, while bulk closes race replies",
+        run: |size| history_killed::run(size).boxed_local(),
+    },
 ];
 
 /// All of them, by their numbers.
 fn faults() -> Vec<Fault> {
-    let mut faults: Vec<Fault> = timer::FAULTS.into_iter().chain(OTHERS).collect();
+    let all = timer::FAULTS.into_iter().chain(providers::FAULTS);
+    let mut faults: Vec<Fault> = all.chain(OTHERS).collect();
     faults.sort_by_key(|fault| fault.number);
     faults
 }
@@ -161,8 +169,28 @@ async fn fault_20() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fault_22() {
+    is_survived(22).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fault_27() {
     is_survived(27).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_28() {
+    is_survived(28).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_29() {
+    is_survived(29).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_30() {
+    is_survived(30).await;
 }
 
 /// `FAULTS` holds numbers with commas between them, all when it is empty; `LOAD` is `full`, or `quick`; `FAULTS_JSON` is

@@ -18,10 +18,13 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from plazo.common.v1 import common_pb2 as common
 from plazo.history.v1 import history_service_pb2 as history
 from plazo.history.v1 import outreach_service_pb2 as outreach
 from plazo.history.v1 import outreach_service_pb2_grpc
+from plazo.history.v1 import settings_service_pb2 as history_settings
 from plazo.notification.v1 import active_message_pb2 as active_message
 from plazo.notification.v1 import notification_service_pb2 as notification
 from plazo.notification.v1 import notification_service_pb2_grpc, webhook_subscription_pb2_grpc
@@ -329,9 +332,26 @@ class ChannelsTest(unittest.TestCase):
         self.assertEqual(types.count("ticket.alert_raised"), 3)
         self.assertEqual(types.count("ticket.closed"), 1)
 
+    def open_the_history(self) -> None:
+        """To the agent, and as soon as a ticket is closed."""
+        calls = self.client.history_settings
+        calls.SetBotHistory(
+            history_settings.SetBotHistoryRequest(bot_id=self.bot_id, enabled=True)
+        )
+        calls.SetAgentAccess(
+            history_settings.SetAgentAccessRequest(agent_ids=[self.agent_id], granted=True)
+        )
+        changed = history_settings.HistorySettings(show_delay=Duration(seconds=0))
+        calls.UpdateHistorySettings(
+            history_settings.UpdateHistorySettingsRequest(
+                settings=changed, update_mask=FieldMask(paths=["show_delay"])
+            )
+        )
+
     def check_what_an_agent_sends_later(self, closed: ticket.Ticket) -> None:
         """Out of the history, to the customer of the closed ticket: in a new one, and once although
         the call is repeated."""
+        self.open_the_history()
         known = history.GetTicketHistoryRequest(ticket_id=closed.ticket_id)
         eventually(
             "the history",

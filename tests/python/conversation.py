@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from plazo.common.v1 import common_pb2 as common
 from plazo.history.v1 import history_service_pb2 as history
+from plazo.history.v1 import settings_service_pb2 as history_settings
 from plazo.notification.v1 import notification_service_pb2 as notification
 from plazo.ticketing.v1 import contact_pb2 as contact
 from plazo.ticketing.v1 import event_pb2 as event
@@ -216,6 +217,9 @@ class Desk:
         self, ticket_seq: int
     ) -> tuple[history.TicketHistory, list[history.ConversationEntry]]:
         """The ticket and its conversation in history, as of the event `ticket_seq` at least."""
+        self.administrator.history_settings.SetBotHistory(
+            history_settings.SetBotHistoryRequest(bot_id=self.bot_id, enabled=True)
+        )
         client = self.administrator.history
         give_up_at = time.monotonic() + HISTORY_TIMEOUT_S
         request = history.GetTicketHistoryRequest(ticket_id=self.ticket_id)

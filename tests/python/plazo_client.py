@@ -17,6 +17,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from plazo.history.v1 import history_service_pb2_grpc
+from plazo.history.v1 import settings_service_pb2_grpc as history_settings_pb2_grpc
 from plazo.notification.v1 import notification_service_pb2_grpc
 from plazo.ticketing.v1 import (
     contact_pb2_grpc,
@@ -141,6 +142,7 @@ class Client:
         self.timer = timer_service_pb2_grpc.TimerServiceStub(timer)
         self.notification = notification_service_pb2_grpc.NotificationServiceStub(notification)
         self.history = history_service_pb2_grpc.HistoryServiceStub(history)
+        self.history_settings = history_settings_pb2_grpc.HistorySettingsServiceStub(history)
 
     def acting_as(self, actor: Actor | None) -> Client:
         """The same connections for another actor; None says nothing about who calls."""

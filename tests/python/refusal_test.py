@@ -245,11 +245,17 @@ class RefusalTest(unittest.TestCase):
         code, fields = grpc.StatusCode.INVALID_ARGUMENT, {"page_token"}
         self.refused(self.tickets.ListTickets, request, code, "PAGE_TOKEN_INVALID", fields)
 
-    def test_what_is_not_built_yet(self) -> None:
-        request = history.SearchContactsRequest(query="Ana")
-        code = grpc.StatusCode.UNIMPLEMENTED
+    def test_a_search_for_nothing(self) -> None:
+        request = history.SearchContactsRequest(query="?!")
+        code, fields = grpc.StatusCode.INVALID_ARGUMENT, {"query"}
         search = self.desk.administrator.history.SearchContacts
-        self.refused(search, request, code, "NOT_BUILT_YET")
+        self.refused(search, request, code, "FIELD_INVALID", fields)
+
+    def test_the_history_of_a_bot_that_is_off(self) -> None:
+        self.desk.open_ticket()
+        request = history.GetTicketHistoryRequest(ticket_id=self.desk.ticket_id)
+        known = self.desk.administrator.history.GetTicketHistory
+        self.refused(known, request, grpc.StatusCode.NOT_FOUND, "TICKET_NOT_FOUND")
 
     def test_a_hold_without_a_reason_or_longer_than_the_bot_allows(self) -> None:
         self.desk.open_ticket()

@@ -50,7 +50,7 @@ pub struct Setup {
     /// What outlives a kill.
     pub durability: Durability,
     /// More configuration of services, as in `(Ticketing, "DATABASE__MAX_CONNECTIONS", "8")`.
-    pub configuration: Vec<(Service, &'static str, &'static str)>,
+    pub configuration: Vec<(Service, &'static str, String)>,
 }
 
 impl Setup {
@@ -64,8 +64,13 @@ impl Setup {
 
     /// The same, with a service configured otherwise.
     #[must_use]
-    pub fn configure(mut self, service: Service, key: &'static str, value: &'static str) -> Self {
-        self.configuration.push((service, key, value));
+    pub fn configure(
+        mut self,
+        service: Service,
+        key: &'static str,
+        value: impl Into<String>,
+    ) -> Self {
+        self.configuration.push((service, key, value.into()));
         self
     }
 }
@@ -75,6 +80,7 @@ impl Setup {
 pub struct Cluster {
     // Before the servers, so that the services go first.
     processes: BTreeMap<Service, ServiceProcess>,
+    replicas: Vec<ServiceProcess>,
     postgres: PostgresServer,
     redis: RedisServer,
     ports: PortBlock,
@@ -106,6 +112,7 @@ impl Cluster {
         }
         let mut cluster = Self {
             processes: BTreeMap::new(),
+            replicas: Vec::new(),
             postgres,
             redis,
             ports: PortBlock::claim(),
@@ -128,6 +135,30 @@ impl Cluster {
 
     /// Starts one service with more configuration, as in `("FAULT__ABORT_AFTER_CLAIM", "3")`, and does not wait.
     pub fn spawn(&mut self, service: Service, more: &[(&str, &str)]) {
+        let process = self.process(service, more);
+        let before = self.processes.insert(service, process);
+        assert!(before.is_none(), "{} was running", service.name());
+    }
+
+    /// Starts one more replica of a service, at an address that nobody asks for, and does not wait.
+    pub fn spawn_replica(&mut self, service: Service) {
+        let anywhere = "127.0.0.1:0";
+        let addresses = [
+            ("SERVER__LISTEN", anywhere),
+            ("SERVER__METRICS_LISTEN", anywhere),
+        ];
+        let process = self.process(service, &addresses);
+        self.replicas.push(process);
+    }
+
+    /// Kills all that were started besides the first of each service with SIGKILL.
+    pub async fn kill_replicas(&mut self) {
+        for replica in self.replicas.drain(..) {
+            replica.kill().await;
+        }
+    }
+
+    fn process(&self, service: Service, more: &[(&str, &str)]) -> ServiceProcess {
         let prefix = format!("PLAZO_{}__", service.name().to_uppercase());
         let environment: Vec<_> = self
             .configuration(service)
@@ -136,9 +167,7 @@ impl Cluster {
             .chain(more.iter().map(|(key, value)| (*key, (*value).to_owned())))
             .map(|(key, value)| (format!("{prefix}{key}"), value))
             .collect();
-        let process = ServiceProcess::spawn(service, &environment, &self.log(service));
-        let before = self.processes.insert(service, process);
-        assert!(before.is_none(), "{} was running", service.name());
+        ServiceProcess::spawn(service, &environment, &self.log(service))
     }
 
     /// Waits until the service says that it serves.
@@ -265,8 +294,13 @@ impl Cluster {
     fn setup_of(&self, service: Service) -> Vec<(&'static str, String)> {
         let keys = self.setup.configuration.iter();
         keys.filter(|(of, ..)| *of == service)
-            .map(|(_, key, value)| (*key, (*value).to_owned()))
+            .map(|(_, key, value)| (*key, value.clone()))
             .collect()
+    }
+
+    /// Where providers call notification back.
+    pub fn callbacks_address(&self) -> SocketAddr {
+        self.ports.address(8)
     }
 
     fn take(&mut self, service: Service) -> ServiceProcess {
@@ -303,6 +337,9 @@ impl Cluster {
             let url = self.postgres.database_url(service.name());
             keys.push(("DATABASE__URL", url));
             keys.push(("DATABASE__MIGRATE", "true".to_owned()));
+        }
+        if service == Service::Notification {
+            keys.push(("CALLBACKS__LISTEN", self.callbacks_address().to_string()));
         }
         match service {
             Service::Ticketing => keys.push(("TIMER__ENDPOINT", endpoint(Service::Timer))),

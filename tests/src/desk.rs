@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use plazo_proto::common::v1::{
     Author, AuthorKind, Channel as ContactChannel, ChannelIdentity, TimeUnit, TimeValue,
 };
+use plazo_proto::history::v1::SetBotHistoryRequest;
 use plazo_proto::history::v1::history_service_client::HistoryServiceClient;
+use plazo_proto::history::v1::history_settings_service_client::HistorySettingsServiceClient;
 use plazo_proto::ticketing::v1::contact_service_client::ContactServiceClient;
 use plazo_proto::ticketing::v1::settings_service_client::SettingsServiceClient;
 use plazo_proto::ticketing::v1::ticket_service_client::TicketServiceClient;
@@ -154,6 +156,7 @@ pub struct Desk {
     /// What happened.
     pub history: HistoryServiceClient<SignedChannel>,
     settings: SettingsServiceClient<SignedChannel>,
+    history_settings: HistorySettingsServiceClient<SignedChannel>,
 }
 
 impl Desk {
@@ -172,6 +175,7 @@ impl Desk {
         stages: Stages,
     ) -> Self {
         let ticketing = sign(ticketing, tenant_id);
+        let history = sign(history, tenant_id);
         let mut settings = SettingsServiceClient::new(ticketing.clone());
         let bot_id = create_bot(&mut settings).await;
         let agent_id = create_agent(&mut settings, bot_id).await;
@@ -188,11 +192,23 @@ impl Desk {
             started_under: BTreeMap::new(),
             policies: BTreeMap::new(),
             tickets: TicketServiceClient::new(ticketing),
-            history: HistoryServiceClient::new(sign(history, tenant_id)),
+            history: HistoryServiceClient::new(history.clone()),
             settings,
+            history_settings: HistorySettingsServiceClient::new(history),
         };
         desk.set_stages(stages).await;
         desk
+    }
+
+    /// Switches the bot's history on, without which history shows nothing of it.
+    pub async fn show_history(&self) {
+        let request = SetBotHistoryRequest {
+            bot_id: self.bot_id,
+            enabled: true,
+            ..SetBotHistoryRequest::default()
+        };
+        let answer = self.history_settings.clone().set_bot_history(request).await;
+        answer.expect("the bot's history is switched on");
     }
 
     /// Replaces the policy, for the cycles that start from now on.

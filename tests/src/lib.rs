@@ -10,8 +10,10 @@ pub mod cluster;
 pub mod desk;
 pub mod ledger;
 pub mod load;
+pub mod mailing;
 pub mod memory;
 pub mod metrics;
+pub mod outside;
 pub mod owner;
 mod ports;
 pub mod process;
@@ -24,6 +26,7 @@ pub mod solo;
 pub mod timers;
 pub mod traffic;
 pub mod truth;
+pub mod verify;
 
 use std::time::Duration;
 

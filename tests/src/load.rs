@@ -17,6 +17,8 @@ const CHUNK: usize = 5_000;
 
 /// Above the ids that ticketing gives out in a test.
 const SEED_MESSAGE_ID_MIN: i64 = 1 << 40;
+/// What the agent writes in each ticket.
+const SEED_TEXT: &str = "Are you still there?";
 
 /// A ticket whose agent wrote at its anchor, and that waits for its clock.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +103,29 @@ async fn put_events(pool: &PgPool, desk: &Desk, seeds: &[Seed]) {
     .execute(pool)
     .await
     .expect("events can be put in");
+    put_messages(pool, desk, seeds).await;
+}
+
+/// The agent's message of each ticket, where ticketing keeps what was written.
+async fn put_messages(pool: &PgPool, desk: &Desk, seeds: &[Seed]) {
+    sqlx::query(
+        "INSERT INTO messages
+             (tenant_id, ticket_id, ticket_seq, message_id, author_kind, author_id, kind, body, recorded_at)
+         OVERRIDING SYSTEM VALUE
+         SELECT $1, ticket_id, 2, $2 + ticket_id, $3, $4, $5, $6, 'epoch'::timestamptz + us * interval '1 microsecond'
+         FROM unnest($7::bigint[], $8::bigint[]) AS message (ticket_id, us)",
+    )
+    .bind(desk.tenant_id)
+    .bind(SEED_MESSAGE_ID_MIN)
+    .bind(code(AuthorKind::Agent))
+    .bind(desk.agent_id)
+    .bind(code(MessageKind::Chat))
+    .bind(SEED_TEXT)
+    .bind(seeds.iter().map(|seed| seed.ticket_id).collect::<Vec<_>>())
+    .bind(seeds.iter().map(|seed| seed.anchor_us).collect::<Vec<_>>())
+    .execute(pool)
+    .await
+    .expect("messages can be put in");
 }
 
 /// Starts the clocks of the tickets under the desk's policy: the relay finds them and arms them.
@@ -159,7 +184,7 @@ fn first_message(desk: &Desk, seed: &Seed) -> Payload {
             id: desk.agent_id,
         }),
         kind: MessageKind::Chat.into(),
-        text: "Are you still there?".to_owned(),
+        text: SEED_TEXT.to_owned(),
         record_time: Some(proto_timestamp(seed.anchor_us)),
         ticket_seq: 2,
         ..Message::default()

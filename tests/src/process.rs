@@ -42,21 +42,26 @@ impl Service {
         }
     }
 
-    /// The built program, beside this test's own.
+    /// The built program.
     fn program(self) -> PathBuf {
-        let test = std::env::current_exe().expect("the test's own program has a path");
-        let folder = test
-            .parent()
-            .and_then(Path::parent)
-            .expect("tests lie in a folder of the build folder");
-        let program = folder.join(format!("plazo-{}", self.name()));
-        assert!(
-            program.is_file(),
-            "no program {}: build all with `cargo build --workspace`",
-            program.display()
-        );
-        program
+        program(&format!("plazo-{}", self.name()))
     }
+}
+
+/// A built program of this workspace, beside the test's own.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own program has a path");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests lie in a folder of the build folder");
+    let program = folder.join(name);
+    assert!(
+        program.is_file(),
+        "no program {}: build all with `cargo build --workspace`",
+        program.display()
+    );
+    program
 }
 
 /// A running service. It is killed when this value is dropped.

@@ -73,7 +73,8 @@ impl Proxy {
         self.passing.send_replace(passing);
     }
 
-    /// Pieces of answers that were delayed, stalled or dropped so far, and connections that were cut.
+    /// Pieces of answers that were delayed, stalled or dropped so far, pieces of requests that were stalled, and connections
+    /// that were cut.
     pub fn affected(&self) -> u64 {
         self.affected.load(Ordering::Relaxed)
     }
@@ -117,7 +118,10 @@ async fn connect(
         let mut passing = passing.clone();
         let mut chunk = vec![0; CHUNK];
         while let Ok(length @ 1..) = from_client.read(&mut chunk).await {
-            let _ = passing.wait_for(|mode| *mode != Passing::Stalled).await;
+            if *passing.borrow_and_update() == Passing::Stalled {
+                affected.fetch_add(1, Ordering::Relaxed);
+                let _ = passing.wait_for(|mode| *mode != Passing::Stalled).await;
+            }
             if to_server.write_all(&chunk[..length]).await.is_err() {
                 break;
             }

@@ -172,7 +172,7 @@ impl Databases {
 }
 
 const NOTIFICATION_APPLIED: &str =
-    "SELECT coalesce(sum(ticket_seq), 0)::bigint FROM ticket_positions";
+    "SELECT coalesce(sum(ticket_seq), 0)::bigint FROM ticket_positions WHERE feed = 1";
 const HISTORY_APPLIED: &str = "SELECT coalesce(sum(ticket_seq), 0)::bigint FROM tickets";
 
 /// How far a cluster is. The last three are sums of `ticket_seq`.

@@ -26,7 +26,8 @@ const PORT: u16 = 5432;
 /// The longest file in the socket folder.
 const SOCKET_NAME: &str = ".s.PGSQL.5432.lock";
 
-/// The line of `postmaster.pid`, from 0, that says how far the server is.
+/// Lines of `postmaster.pid`, from 0: the folder of the socket, and how far the server is.
+const SOCKET_LINE: usize = 4;
 const STATUS_LINE: usize = 7;
 
 const KIND: Kind = Kind {
@@ -133,9 +134,19 @@ impl PostgresServer {
 
     /// The URL of a database, for sqlx and libpq. The database need not exist.
     pub fn database_url(&self, name: &str) -> String {
-        let socket = percent_encode(self.socket_folder());
-        // Without the port here sqlx takes it from PGPORT. Nothing is gained by TLS inside one machine.
-        format!("postgres://{POSTGRES_USER}@localhost:{PORT}/{name}?host={socket}&sslmode=disable")
+        database_url(self.socket_folder(), name)
+    }
+
+    /// The URL of a database on the server that runs on this folder, whoever owns it; none when no server runs there.
+    pub fn running_url(folder: &Path, name: &str) -> Option<String> {
+        let pid_path = folder.join("data").join("postmaster.pid");
+        let pid = read_pid(&pid_path).filter(|pid| process::may_be_postgres(*pid))?;
+        if !is_ready(&pid_path, pid) {
+            return None;
+        }
+        let text = fs::read_to_string(&pid_path).ok()?;
+        let socket = text.lines().nth(SOCKET_LINE)?.trim();
+        Some(database_url(Path::new(socket), name))
     }
 
     /// Makes an empty database unless there is one with this name. A name is 1 to 63 of `a-z`, `0-9` and `_`, and
@@ -353,6 +364,13 @@ impl PostgresServer {
         }
         arguments
     }
+}
+
+/// The URL of a database on the server whose socket lies in this folder.
+fn database_url(socket_folder: &Path, name: &str) -> String {
+    let socket = percent_encode(socket_folder);
+    // Without the port here sqlx takes it from PGPORT. Nothing is gained by TLS inside one machine.
+    format!("postgres://{POSTGRES_USER}@localhost:{PORT}/{name}?host={socket}&sslmode=disable")
 }
 
 /// Whether the server with this process id says in its lock file that it takes connections.

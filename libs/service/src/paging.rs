@@ -10,6 +10,9 @@ use crate::status::{FieldViolations, invalid, invalid_with};
 pub const MAX_PAGE_SIZE: i32 = 500;
 
 const VERSION: u8 = 1;
+/// Of tokens whose cursor has a text.
+const TEXT_VERSION: u8 = 2;
+const MAX_TEXT_BYTES: usize = 16_384;
 const HEAD_BYTES: usize = 1 + 8;
 
 /// The size of the page to serve: 0 means `default`, more than [`MAX_PAGE_SIZE`] means that. INVALID_ARGUMENT on
@@ -41,14 +44,60 @@ pub fn decode_page_token<const N: usize>(
     if token.is_empty() {
         return Ok(None);
     }
-    read_token(filter, token).map(Some).ok_or_else(|| {
-        let mut violations = FieldViolations::new();
-        violations.add(
-            "page_token",
-            "is not the next_page_token of a page with the same filter",
-        );
-        invalid_with("PAGE_TOKEN_INVALID", violations)
-    })
+    read_token(filter, token)
+        .map(Some)
+        .ok_or_else(page_token_invalid)
+}
+
+/// Like [`encode_page_token`], for lists that are ordered by a text, of at most 16,384 bytes, and an id. Of a longer text
+/// the beginning counts: the next page begins with those that begin alike.
+pub fn encode_text_page_token(filter: &[u8], text: &str, id: i64) -> String {
+    let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + 8 + text.len());
+    bytes.push(TEXT_VERSION);
+    bytes.extend(text_checksum(filter, text, id).to_be_bytes());
+    bytes.extend(id.to_be_bytes());
+    bytes.extend(text.as_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The cursor in a token of [`encode_text_page_token`]; otherwise as [`decode_page_token`].
+pub fn decode_text_page_token(filter: &[u8], token: &str) -> Result<Option<(String, i64)>, Status> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    read_text_token(filter, token)
+        .map(Some)
+        .ok_or_else(page_token_invalid)
+}
+
+/// INVALID_ARGUMENT (`PAGE_TOKEN_INVALID`) on `page_token`.
+pub fn page_token_invalid() -> Status {
+    let mut violations = FieldViolations::new();
+    violations.add(
+        "page_token",
+        "is not the next_page_token of a page with the same filter",
+    );
+    invalid_with("PAGE_TOKEN_INVALID", violations)
+}
+
+fn read_text_token(filter: &[u8], token: &str) -> Option<(String, i64)> {
+    if token.len() > (HEAD_BYTES + 8 + MAX_TEXT_BYTES).div_ceil(3) * 4 {
+        return None;
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+    let (head, rest) = bytes.split_at_checked(HEAD_BYTES)?;
+    let (id, text) = rest.split_at_checked(8)?;
+    let id = i64::from_be_bytes(id.try_into().ok()?);
+    let text = std::str::from_utf8(text).ok()?;
+    let is_ours =
+        head[0] == TEXT_VERSION && head[1..] == text_checksum(filter, text, id).to_be_bytes();
+    // PostgreSQL takes no NUL in a text.
+    (is_ours && !text.contains('\0')).then(|| (text.to_owned(), id))
+}
+
+fn text_checksum(filter: &[u8], text: &str, id: i64) -> u64 {
+    checksum(&[filter, text.as_bytes()].concat(), &[id])
 }
 
 fn read_token<const N: usize>(filter: &[u8], token: &str) -> Option<[i64; N]> {
@@ -100,6 +149,30 @@ mod tests {
         );
         assert_eq!(
             decode_page_token::<2>(b"bot 7", "").expect("the first page"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_token_with_a_text_gives_it_back() {
+        for text in ["", "ana conceicao", "木村"] {
+            let token = encode_text_page_token(b"bot 7", text, 5);
+            let cursor = decode_text_page_token(b"bot 7", &token).expect("it is ours");
+            assert_eq!(cursor, Some((text.to_owned(), 5)));
+            assert!(decode_text_page_token(b"bot 8", &token).is_err());
+            assert!(decode_page_token::<1>(b"bot 7", &token).is_err());
+        }
+        let long = encode_text_page_token(b"", &"é".repeat(10_000), 5);
+        let (cut, _) = decode_text_page_token(b"", &long)
+            .expect("it is ours")
+            .expect("it has a cursor");
+        assert_eq!(cut, "é".repeat(8_192));
+        let number = encode_page_token(b"", [42]);
+        for nonsense in ["x", "%%%", &number, &long[1..], &"A".repeat(30_000)] {
+            assert!(decode_text_page_token(b"", nonsense).is_err());
+        }
+        assert_eq!(
+            decode_text_page_token(b"", "").expect("the first page"),
             None
         );
     }

@@ -5,7 +5,19 @@
 -- time are whole milliseconds.
 --
 -- What belongs to a ticket is partitioned by the ticket's id, which rises with the time of its opening: a ticket is found in
--- one partition by its key, and old partitions go whole (make_ticket_partitions, drop_ticket_partitions).
+-- one partition by its key, and old partitions go whole (make_ticket_partitions, drop_ticket_partition).
+--
+-- What is built from the feed lies in the schema `projection`. It is built anew in `projection_next`, next to the one that
+-- serves, and the two change places by their names (begin_projection, swap_projections). So no statement names a schema:
+-- search_path chooses, for a service by its connection options, and for whoever else comes to this database by its default.
+-- Extensions and all that is not built from the feed belong into `public`.
+DO $$ BEGIN
+    EXECUTE format('ALTER DATABASE %I SET search_path = public, projection', current_database());
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE NOTICE 'search_path of the database stays as it is; set it to public, projection';
+END $$;
+CREATE SCHEMA projection;
+SET search_path = projection, public;
 
 CREATE TABLE tickets (
     tenant_id bigint NOT NULL,
@@ -18,6 +30,10 @@ CREATE TABLE tickets (
     state integer NOT NULL,
     opened_at timestamptz NOT NULL,
     previous_ticket_id bigint NOT NULL,
+    -- Where it comes from: the queue it was opened in, and who opened it (AuthorKind).
+    first_queue_id bigint NOT NULL DEFAULT 0,
+    opened_by_kind integer NOT NULL DEFAULT 0,
+    opened_by_id bigint NOT NULL DEFAULT 0,
     tags text[] NOT NULL,
     customer_message_count integer NOT NULL,
     agent_message_count integer NOT NULL,
@@ -63,9 +79,12 @@ CREATE TABLE tickets (
     business_full_resolution_ms bigint,
     business_handling_ms bigint,
 
-    -- What is running, for the projection alone. The customer's first message that no agent has answered yet.
+    -- What is running, for the projection alone. Whom it is assigned to now.
+    assigned_agent_id bigint NOT NULL DEFAULT 0,
+    -- The customer's first message that no agent has answered yet.
     customer_waits_since timestamptz,
-    -- Since when it is OPEN with an agent and not on hold; NULL when it is not.
+    -- Since when it is OPEN with an agent and not on hold; NULL when it is not. Of a closed ticket: since when it was so
+    -- until the close.
     handled_since timestamptz,
     is_held boolean NOT NULL DEFAULT false,
 
@@ -73,6 +92,8 @@ CREATE TABLE tickets (
     last_interaction_at timestamptz NOT NULL DEFAULT '-infinity',
     -- The last event that was applied. The next one of this ticket must have the next number.
     ticket_seq bigint NOT NULL,
+    -- Events up to this one came with a snapshot of ticketing; the feed may bring them once more.
+    snapshot_seq bigint NOT NULL DEFAULT 0,
 
     PRIMARY KEY (tenant_id, ticket_id),
     CONSTRAINT tickets_closed_check CHECK ((state = 3) = (closed_at IS NOT NULL)),
@@ -133,6 +154,8 @@ CREATE TABLE stage_firings (
 
     PRIMARY KEY (tenant_id, ticket_id, ticket_seq)
 ) PARTITION BY RANGE (ticket_id);
+-- The report of lateness reads the firings of a period from here alone.
+CREATE INDEX report_firings ON stage_firings (tenant_id, fired_at) INCLUDE (bot_id, queue_id, stage, cycle_kind, late_ms);
 
 -- Who dealt with which contact, by ticket: was assigned to it or wrote in it.
 CREATE TABLE dealings (
@@ -161,6 +184,9 @@ CREATE TABLE contacts (
     channel integer NOT NULL,
     address text NOT NULL,
     last_interaction_at timestamptz NOT NULL,
+    -- The event that told of the contact last: when, and of which ticket.
+    told_at timestamptz NOT NULL DEFAULT '-infinity',
+    told_ticket_id bigint NOT NULL DEFAULT 0,
     -- Name in small letters without accents: what names are ordered and searched by. E-mail likewise; the phone's digits.
     name_key text NOT NULL,
     email_key text NOT NULL,
@@ -169,28 +195,153 @@ CREATE TABLE contacts (
     PRIMARY KEY (tenant_id, contact_id)
 );
 
--- Makes the partitions of all tickets up to this id. Repeating it does nothing.
-CREATE FUNCTION make_ticket_partitions(last_ticket_id bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- Tickets whose time of keeping is over, for events that still come of them. Gone with its partition.
+CREATE TABLE forgotten_tickets (
+    tenant_id bigint NOT NULL,
+    ticket_id bigint NOT NULL,
+    PRIMARY KEY (tenant_id, ticket_id)
+) PARTITION BY RANGE (ticket_id);
+
+-- How far the feed was applied: one row, changed in the transaction that applies the events. Whoever writes to these tables
+-- holds its lock; who applies a batch has read the feed from exactly this position.
+CREATE TABLE feed_position (
+    is_only_row boolean PRIMARY KEY DEFAULT true CHECK (is_only_row),
+    -- Opaque; empty before the first batch.
+    position text NOT NULL,
+    changed_at timestamptz NOT NULL,
+    -- While a snapshot is being taken in: the last ticket of it that is here. NULL otherwise.
+    snapshot_after_ticket_id bigint
+);
+INSERT INTO feed_position (position, changed_at) VALUES ('', clock_timestamp());
+
+SET search_path = public, projection;
+
+-- Makes the partitions of all tickets up to this id, in the schema that search_path leads to. Repeating it does nothing.
+-- Answers the first ticket id that has no partition.
+CREATE FUNCTION make_ticket_partitions(last_ticket_id bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     -- Tickets in a partition.
     width CONSTANT bigint := 1000000;
-    parent text;
+    target oid := (SELECT relnamespace FROM pg_class WHERE oid = 'tickets'::regclass);
+    parent record;
     number bigint := last_ticket_id / width;
 BEGIN
+    -- One at a time.
+    LOCK TABLE tickets IN SHARE UPDATE EXCLUSIVE MODE;
     -- Partitions are made in the order of their numbers, so the last one tells of all before it. What was dropped is
     -- not made again.
-    WHILE number >= 0 AND to_regclass('tickets_p' || number) IS NULL LOOP
-        FOREACH parent IN ARRAY ARRAY['tickets', 'conversation_entries', 'stage_firings', 'dealings'] LOOP
+    WHILE number >= 0 AND to_regclass(target::regnamespace || '.tickets_p' || number) IS NULL LOOP
+        FOR parent IN
+            SELECT target::regnamespace || '.' || relname AS name
+            FROM pg_class WHERE relnamespace = target AND relkind = 'p' ORDER BY relname
+        LOOP
+            -- To attach one does not wait for those who read, nor they for it; to create one as a partition would.
             EXECUTE format(
-                'CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%s) TO (%s)',
-                parent || '_p' || number, parent, number * width, (number + 1) * width
+                'CREATE TABLE %1$s_p%2$s (LIKE %1$s INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS)',
+                parent.name, number
+            );
+            EXECUTE format(
+                'ALTER TABLE %1$s ATTACH PARTITION %1$s_p%2$s FOR VALUES FROM (%3$s) TO (%4$s)',
+                parent.name, number, number * width, (number + 1) * width
             );
         END LOOP;
         number := number - 1;
     END LOOP;
+    RETURN (last_ticket_id / width + 1) * width;
 END
 $$;
 SELECT make_ticket_partitions(0);
+
+-- Makes the empty schema `projection_next` with the tables and indexes of `projection`.
+CREATE FUNCTION begin_projection() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    original record;
+    part record;
+BEGIN
+    CREATE SCHEMA projection_next;
+    FOR original IN
+        SELECT class.oid, class.relname, pg_get_partkeydef(class.oid) AS partition_key
+        FROM pg_class AS class
+        WHERE class.relnamespace = 'projection'::regnamespace AND class.relkind IN ('r', 'p') AND NOT class.relispartition
+    LOOP
+        EXECUTE format(
+            'CREATE TABLE projection_next.%1$I (LIKE projection.%1$I INCLUDING ALL EXCLUDING INDEXES)%2$s',
+            original.relname, ' PARTITION BY ' || original.partition_key
+        );
+        -- Keys and indexes keep their names.
+        FOR part IN
+            SELECT conname AS name, pg_get_constraintdef(oid) AS definition
+            FROM pg_constraint WHERE conrelid = original.oid AND contype IN ('p', 'u')
+        LOOP
+            EXECUTE format(
+                'ALTER TABLE projection_next.%I ADD CONSTRAINT %I %s', original.relname, part.name, part.definition
+            );
+        END LOOP;
+        FOR part IN
+            SELECT pg_get_indexdef(indexrelid) AS definition
+            FROM pg_index
+            WHERE indrelid = original.oid AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+        LOOP
+            EXECUTE regexp_replace(
+                part.definition, ' ON (ONLY )?projection\.', ' ON projection_next.'
+            );
+        END LOOP;
+    END LOOP;
+    INSERT INTO projection_next.feed_position (position, changed_at) VALUES ('', clock_timestamp());
+END
+$$;
+
+-- Lets `projection_next` serve. The one that served becomes `projection_old`. Whoever waits to write to it finds a position
+-- that he did not leave, and changes nothing.
+CREATE FUNCTION swap_projections() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE projection.feed_position SET position = 'replaced';
+    ALTER SCHEMA projection RENAME TO projection_old;
+    ALTER SCHEMA projection_next RENAME TO projection;
+END
+$$;
+
+-- Drops the partition of this number, of all tables in the schema that search_path leads to. The caller knows that nothing
+-- in it is to be kept.
+CREATE FUNCTION drop_ticket_partition(number bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    partition record;
+BEGIN
+    FOR partition IN
+        SELECT relnamespace::regnamespace || '.' || relname AS name FROM pg_class
+        WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'tickets'::regclass)
+            AND relispartition AND relkind = 'r' AND relname LIKE '%\_p' || number
+        ORDER BY relname
+    LOOP
+        EXECUTE 'DROP TABLE ' || partition.name;
+    END LOOP;
+END
+$$;
+
+-- Drops some tables of a schema that serves nobody, and the schema when it has none left. Answers whether it is gone.
+CREATE FUNCTION drop_some_tables(schema_name text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    part record;
+BEGIN
+    IF to_regnamespace(schema_name) IS NULL THEN
+        RETURN true;
+    END IF;
+    -- Partitions before their parents.
+    FOR part IN
+        SELECT relname FROM pg_class
+        WHERE relnamespace = to_regnamespace(schema_name) AND relkind IN ('r', 'p')
+        ORDER BY relispartition DESC, relname
+        LIMIT 20
+    LOOP
+        EXECUTE format('DROP TABLE %I.%I', schema_name, part.relname);
+    END LOOP;
+    IF FOUND THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP SCHEMA %I', schema_name);
+    RETURN true;
+END
+$$;
 
 -- Calendars of bots as ticketing told them, by version; a version never changes.
 CREATE TABLE calendar_versions (
@@ -231,13 +382,26 @@ CREATE TABLE history_agents (
     PRIMARY KEY (tenant_id, agent_id)
 );
 
--- How far the feed was applied: one row, changed in the transaction that applies the events. Whoever applies
--- a batch holds its lock, and has read the feed from exactly this position.
-CREATE TABLE feed_position (
-    is_only_row boolean PRIMARY KEY DEFAULT true CHECK (is_only_row),
-    -- Opaque; empty before the first batch.
-    position text NOT NULL,
-    changed_at timestamptz NOT NULL
+-- Personal data that were erased, and what ticketing is to hear of it.
+CREATE TABLE erasures (
+    tenant_id bigint NOT NULL,
+    erasure_id bigint NOT NULL,
+    contact_id bigint NOT NULL,
+    -- When the data were gone, and how many rows were changed for it.
+    erased_at timestamptz NOT NULL,
+    row_count bigint NOT NULL,
+    -- Whether all events of the erasure were applied: only then it is reported.
+    is_whole boolean NOT NULL,
+    -- NULL until ticketing has answered the report.
+    reported_at timestamptz,
+    PRIMARY KEY (tenant_id, erasure_id)
 );
+CREATE INDEX erasures_to_report ON erasures (tenant_id, erasure_id) WHERE reported_at IS NULL;
 
-INSERT INTO feed_position (position, changed_at) VALUES ('', clock_timestamp());
+-- The last wish to build the projection anew: one row.
+CREATE TABLE projection_rebuilds (
+    is_only_row boolean PRIMARY KEY DEFAULT true CHECK (is_only_row),
+    -- NULL: none.
+    wanted_at timestamptz
+);
+INSERT INTO projection_rebuilds DEFAULT VALUES;

@@ -1,22 +1,33 @@
--- Closed tickets of some bots, the last closed first, after the ticket ($4, $5) of the page before.
--- A page is read from tickets_closed_by_bot for each bot and the pages are merged, so that an actor with few
--- bots does not wade through the tickets of the others. $7: the bots.
+-- Closed tickets, the last closed first, for a viewer who is bound to no contacts.
+-- A page is read from tickets_closed_by_bot for each bot and the pages are merged, so that a viewer with few
+-- bots does not wade through the tickets of the others.
+-- $1: the tenant. $2: the bots that the viewer may use, NULL for all.
+-- $3, $4: closed at or after, and before. $5, $6: the last ticket of the page before. $7: the bot that is wanted, 0 for all.
 SELECT page.*
-FROM unnest($7::bigint[]) AS permitted (bot_id)
+FROM visible_bots($1, $2) AS bot
 CROSS JOIN LATERAL (
-    SELECT tenant_id, ticket_id, bot_id, queue_id, agent_id, state, opened_at, previous_ticket_id, tags,
-    customer_message_count, agent_message_count, reopen_count, contact_id, contact_name, contact_email,
-    contact_phone, contact_channel, contact_address, closed_at, close_source, close_author_kind,
-    close_author_id, close_exit_route, close_category, close_summary, is_unlinked, ticket_seq
-    FROM tickets
-    WHERE tenant_id = $1
-        AND bot_id = permitted.bot_id
-        AND closed_at IS NOT NULL
-        AND closed_at >= coalesce($2::timestamptz, '-infinity')
-        AND closed_at < coalesce($3::timestamptz, 'infinity')
-        AND (closed_at, ticket_id) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::bigint, 0))
-    ORDER BY closed_at DESC, ticket_id DESC
-    LIMIT $6
+    SELECT
+        ticket.ticket_id, ticket.bot_id, ticket.queue_id, ticket.agent_id, ticket.state, ticket.opened_at,
+        ticket.previous_ticket_id, ticket.tags, ticket.customer_message_count, ticket.agent_message_count,
+        ticket.reopen_count, ticket.contact_id, ticket.contact_name, ticket.contact_email, ticket.contact_phone,
+        ticket.contact_channel, ticket.contact_address, ticket.closed_at, ticket.close_source,
+        ticket.close_author_kind, ticket.close_author_id, ticket.close_exit_route, ticket.close_category,
+        ticket.close_summary, ticket.is_unlinked, ticket.first_queue_id, ticket.opened_by_kind, ticket.opened_by_id,
+        ticket.first_assigned_at, ticket.first_agent_message_at, ticket.first_closed_at, ticket.later_response_count,
+        ticket.later_response_ms, ticket.handling_ms, ticket.calendar_version, ticket.business_wait_ms,
+        ticket.business_first_response_ms, ticket.business_later_response_ms, ticket.business_first_resolution_ms,
+        ticket.business_full_resolution_ms, ticket.business_handling_ms,
+    nullif(ticket.last_interaction_at, '-infinity') AS "last_interaction_at?", ticket.ticket_seq
+    FROM tickets AS ticket
+    WHERE ticket.tenant_id = $1
+        AND ticket.bot_id = bot.bot_id
+        AND ticket.closed_at IS NOT NULL
+        AND ticket.closed_at >= coalesce($3::timestamptz, '-infinity')
+        AND ticket.closed_at < coalesce($4::timestamptz, 'infinity')
+        AND (ticket.closed_at, ticket.ticket_id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::bigint, 0))
+    ORDER BY ticket.closed_at DESC, ticket.ticket_id DESC
+    LIMIT $8
 ) AS page
+WHERE $7::bigint = 0 OR bot.bot_id = $7
 ORDER BY page.closed_at DESC, page.ticket_id DESC
-LIMIT $6
+LIMIT $8

@@ -1,13 +1,14 @@
--- The conversation of a ticket after the entry of $4, the first written first.
--- $3: the permitted bots, NULL for all of the tenant.
+-- The conversation of a ticket that is visible to the viewer, the first written first.
+-- $1 to $5: the viewer, see 0002_access.sql.
+-- $7: the last entry of the page before.
 SELECT
     entry.ticket_seq, entry.kind, entry.message_id, entry.author_kind, entry.author_id, entry.text,
     entry.attachment_urls, entry.recorded_at, entry.channel_at
-FROM conversation_entries AS entry
-JOIN tickets AS ticket USING (tenant_id, ticket_id)
-WHERE entry.tenant_id = $1
-    AND entry.ticket_id = $2
-    AND ($3::bigint[] IS NULL OR ticket.bot_id = ANY ($3))
-    AND entry.ticket_seq > $4
+FROM tickets AS ticket
+CROSS JOIN LATERAL ticket_visible(
+    $1, $2, $3, $4, $5, statement_timestamp(), ticket.bot_id, ticket.contact_id, ticket.closed_at
+) AS visible
+JOIN conversation_entries AS entry ON entry.tenant_id = $1 AND entry.ticket_id = $6
+WHERE ticket.tenant_id = $1 AND ticket.ticket_id = $6 AND entry.ticket_seq > $7
 ORDER BY entry.ticket_seq
-LIMIT $5
+LIMIT $8

@@ -1,27 +1,44 @@
 -- Writes tickets as they are after a batch, new and known ones alike.
--- $9: the tags of each ticket, joined by the unit separator (31), because arrays of arrays must be rectangular.
+-- $12: the tags of each ticket, joined by the unit separator (31), because arrays of arrays must be rectangular.
 INSERT INTO tickets AS known (
-    tenant_id, ticket_id, bot_id, queue_id, agent_id, state, opened_at, previous_ticket_id, tags,
-    customer_message_count, agent_message_count, reopen_count, contact_id, contact_name, contact_email,
-    contact_phone, contact_channel, contact_address, closed_at, close_source, close_author_kind,
-    close_author_id, close_exit_route, close_category, close_summary, is_unlinked, ticket_seq
+    tenant_id, ticket_id, bot_id, queue_id, agent_id, state, opened_at, previous_ticket_id, first_queue_id,
+    opened_by_kind, opened_by_id, tags, customer_message_count, agent_message_count, reopen_count, contact_id,
+    contact_name, contact_email, contact_phone, contact_channel, contact_address, closed_at, close_source,
+    close_author_kind, close_author_id, close_exit_route, close_category, close_summary, is_unlinked,
+    first_assigned_at, first_agent_message_at, first_closed_at, later_response_count, later_response_ms,
+    handling_ms, calendar_version, business_wait_ms, business_first_response_ms, business_later_response_ms,
+    business_first_resolution_ms, business_full_resolution_ms, business_handling_ms, assigned_agent_id,
+    customer_waits_since, handled_since, is_held, last_interaction_at, ticket_seq, snapshot_seq
 )
 SELECT
-    tenant_id, ticket_id, bot_id, queue_id, agent_id, state, opened_at, previous_ticket_id,
-    string_to_array(joined_tags, chr(31)),
-    customer_message_count, agent_message_count, reopen_count, contact_id, contact_name, contact_email,
-    contact_phone, contact_channel, contact_address, closed_at, close_source, close_author_kind,
-    close_author_id, close_exit_route, close_category, close_summary, is_unlinked, ticket_seq
+    tenant_id, ticket_id, bot_id, queue_id, agent_id, state, opened_at, previous_ticket_id, first_queue_id,
+    opened_by_kind, opened_by_id, string_to_array(joined_tags, chr(31)), customer_message_count,
+    agent_message_count, reopen_count, contact_id, contact_name, contact_email, contact_phone, contact_channel,
+    contact_address, closed_at, close_source, close_author_kind, close_author_id, close_exit_route,
+    close_category, close_summary, is_unlinked, first_assigned_at, first_agent_message_at, first_closed_at,
+    later_response_count, later_response_ms, handling_ms, calendar_version, business_wait_ms,
+    business_first_response_ms, business_later_response_ms, business_first_resolution_ms,
+    business_full_resolution_ms, business_handling_ms, assigned_agent_id, customer_waits_since, handled_since,
+    is_held, last_interaction_at, ticket_seq, snapshot_seq
 FROM unnest(
     $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::integer[], $7::timestamptz[],
-    $8::bigint[], $9::text[], $10::integer[], $11::integer[], $12::integer[], $13::bigint[], $14::text[],
-    $15::text[], $16::text[], $17::integer[], $18::text[], $19::timestamptz[], $20::integer[], $21::integer[],
-    $22::bigint[], $23::text[], $24::text[], $25::text[], $26::boolean[], $27::bigint[]
+    $8::bigint[], $9::bigint[], $10::integer[], $11::bigint[], $12::text[], $13::integer[], $14::integer[],
+    $15::integer[], $16::bigint[], $17::text[], $18::text[], $19::text[], $20::integer[], $21::text[],
+    $22::timestamptz[], $23::integer[], $24::integer[], $25::bigint[], $26::text[], $27::text[], $28::text[],
+    $29::boolean[], $30::timestamptz[], $31::timestamptz[], $32::timestamptz[], $33::integer[], $34::bigint[],
+    $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[], $39::bigint[], $40::bigint[], $41::bigint[],
+    $42::bigint[], $43::bigint[], $44::timestamptz[], $45::timestamptz[], $46::boolean[], $47::timestamptz[],
+    $48::bigint[], $49::bigint[]
 ) AS changed (
-    tenant_id, ticket_id, bot_id, queue_id, agent_id, state, opened_at, previous_ticket_id, joined_tags,
-    customer_message_count, agent_message_count, reopen_count, contact_id, contact_name, contact_email,
-    contact_phone, contact_channel, contact_address, closed_at, close_source, close_author_kind,
-    close_author_id, close_exit_route, close_category, close_summary, is_unlinked, ticket_seq
+    tenant_id, ticket_id, bot_id, queue_id, agent_id, state, opened_at, previous_ticket_id, first_queue_id,
+    opened_by_kind, opened_by_id, joined_tags, customer_message_count, agent_message_count, reopen_count,
+    contact_id, contact_name, contact_email, contact_phone, contact_channel, contact_address, closed_at,
+    close_source, close_author_kind, close_author_id, close_exit_route, close_category, close_summary,
+    is_unlinked, first_assigned_at, first_agent_message_at, first_closed_at, later_response_count,
+    later_response_ms, handling_ms, calendar_version, business_wait_ms, business_first_response_ms,
+    business_later_response_ms, business_first_resolution_ms, business_full_resolution_ms, business_handling_ms,
+    assigned_agent_id, customer_waits_since, handled_since, is_held, last_interaction_at, ticket_seq,
+    snapshot_seq
 )
 ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET
     bot_id = excluded.bot_id,
@@ -30,6 +47,9 @@ ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET
     state = excluded.state,
     opened_at = excluded.opened_at,
     previous_ticket_id = excluded.previous_ticket_id,
+    first_queue_id = excluded.first_queue_id,
+    opened_by_kind = excluded.opened_by_kind,
+    opened_by_id = excluded.opened_by_id,
     tags = excluded.tags,
     customer_message_count = excluded.customer_message_count,
     agent_message_count = excluded.agent_message_count,
@@ -48,4 +68,23 @@ ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET
     close_category = excluded.close_category,
     close_summary = excluded.close_summary,
     is_unlinked = excluded.is_unlinked,
-    ticket_seq = excluded.ticket_seq
+    first_assigned_at = excluded.first_assigned_at,
+    first_agent_message_at = excluded.first_agent_message_at,
+    first_closed_at = excluded.first_closed_at,
+    later_response_count = excluded.later_response_count,
+    later_response_ms = excluded.later_response_ms,
+    handling_ms = excluded.handling_ms,
+    calendar_version = excluded.calendar_version,
+    business_wait_ms = excluded.business_wait_ms,
+    business_first_response_ms = excluded.business_first_response_ms,
+    business_later_response_ms = excluded.business_later_response_ms,
+    business_first_resolution_ms = excluded.business_first_resolution_ms,
+    business_full_resolution_ms = excluded.business_full_resolution_ms,
+    business_handling_ms = excluded.business_handling_ms,
+    assigned_agent_id = excluded.assigned_agent_id,
+    customer_waits_since = excluded.customer_waits_since,
+    handled_since = excluded.handled_since,
+    is_held = excluded.is_held,
+    last_interaction_at = excluded.last_interaction_at,
+    ticket_seq = excluded.ticket_seq,
+    snapshot_seq = excluded.snapshot_seq

@@ -6,9 +6,14 @@ use std::time::Duration;
 
 use plazo_proto::FILE_DESCRIPTOR_SET;
 use plazo_proto::history::v1::history_service_server::HistoryServiceServer;
+use plazo_proto::history::v1::history_settings_service_server::HistorySettingsServiceServer;
 use plazo_proto::history::v1::outreach_service_server::OutreachServiceServer;
+use plazo_proto::history::v1::projection_service_server::ProjectionServiceServer;
+use plazo_proto::history::v1::report_service_server::ReportServiceServer;
+use plazo_proto::ticketing::v1::erasure_service_client::ErasureServiceClient;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_proto::ticketing::v1::outreach_service_client::OutreachServiceClient;
+use plazo_proto::ticketing::v1::snapshot_service_client::SnapshotServiceClient;
 use plazo_service::{
     Actor, Listeners, Metrics, OnEnd, Retry, Server, ServiceConfig as _, Supervisor, connect_lazy,
     limit_messages,
@@ -16,11 +21,15 @@ use plazo_service::{
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::erasures::ErasureReports;
 use crate::error::AppError;
-use crate::grpc::{History, Outreach, PERMISSIONS};
-use crate::metrics::ProjectionMetrics;
-use crate::projection::Projection;
-use crate::store::{MIGRATOR, Pools, ProjectionStore, ReadStore};
+use crate::grpc::{History, HistorySettings, Operation, Outreach, PERMISSIONS, Reports};
+use crate::metrics::{ProjectionMetrics, RebuildMetrics, RetentionMetrics};
+use crate::projection::{Projection, Source};
+use crate::rebuild::Rebuild;
+use crate::reports::ReportBudget;
+use crate::retention::Retention;
+use crate::store::{MIGRATOR, Pools, ProjectionStore, ReadStore, RebuildStore, ReportStore};
 
 /// How long a batch that is being applied may go on after shutdown has begun.
 const TASKS_BOUND: Duration = Duration::from_secs(5);
@@ -60,34 +69,85 @@ impl App {
             pools,
         } = self;
         let mut metrics = Metrics::new(Config::NAME);
-        let projection_metrics = ProjectionMetrics::register(metrics.service_registry());
-        let history = HistoryServiceServer::new(History::new(ReadStore::new(pools.read.clone())));
+        let registry = metrics.service_registry();
+        let projection_metrics = ProjectionMetrics::register(registry);
+        let rebuild_metrics = RebuildMetrics::register(registry);
+        let retention = Retention {
+            config: config.retention.clone(),
+            metrics: RetentionMetrics::register(registry),
+        };
+        let rebuilds = RebuildStore::new(pools.projection.clone(), pools.building.clone());
+        let reading = ReadStore::new(pools.read.clone(), config.access);
+        let history = HistoryServiceServer::new(History::new(reading.clone()));
+        let settings = HistorySettingsServiceServer::new(HistorySettings::new(
+            pools.read.clone(),
+            config.access,
+        ));
         let channel = connect_lazy(&config.ticketing, Actor::service(Config::NAME))?;
         let outreach = OutreachServiceServer::new(Outreach::new(
-            ReadStore::new(pools.read.clone()),
+            reading,
             limit_messages!(
                 OutreachServiceClient::new(channel.clone()),
                 config.ticketing
             ),
             Retry::new(&config.ticketing),
         ));
+        let reports = ReportServiceServer::new(Reports::new(
+            ReportStore::new(pools.reports.clone()),
+            ReportBudget::new(config.reports.max_conversations),
+        ));
+        let operation = ProjectionServiceServer::new(Operation::new(rebuilds.clone()));
         let server = Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
             .add_service(limit_messages!(history, config.server))
-            .add_service(limit_messages!(outreach, config.server));
+            .add_service(limit_messages!(settings, config.server))
+            .add_service(limit_messages!(outreach, config.server))
+            .add_service(limit_messages!(reports, config.server))
+            .add_service(limit_messages!(operation, config.server));
 
-        let channel = channel.for_streams();
-        let projection = Arc::new(Projection {
+        let streams = channel.clone().for_streams();
+        let source = Source {
             store: ProjectionStore::new(pools.projection.clone()),
-            feed: limit_messages!(FeedServiceClient::new(channel), config.ticketing),
+            feed: limit_messages!(FeedServiceClient::new(streams.clone()), config.ticketing),
+            snapshots: limit_messages!(SnapshotServiceClient::new(streams), config.ticketing),
             open_timeout: config.ticketing.request_timeout(),
             config: config.feed,
             metrics: projection_metrics,
+        };
+        let reports = ErasureReports {
+            store: rebuilds.clone(),
+            ticketing: limit_messages!(ErasureServiceClient::new(channel), config.ticketing),
+            metrics: retention.metrics.clone(),
+        };
+        let rebuild = Rebuild {
+            store: rebuilds.clone(),
+            source: source.clone(),
+            retention: retention.clone(),
+            metrics: rebuild_metrics,
+        };
+        let supervisor = Supervisor::new(Config::NAME, &shutdown);
+        let store = source.store.clone();
+        let projection = Arc::new(Projection {
+            source,
+            rebuilds: rebuilds.clone(),
             health: server.health(),
         });
-        let supervisor = Supervisor::new(Config::NAME, &shutdown);
         supervisor.spawn("projection", OnEnd::Restart, move |shutdown| {
             let projection = Arc::clone(&projection);
             async move { projection.run(shutdown).await }
+        });
+        let rebuild = Arc::new(rebuild);
+        supervisor.spawn("rebuild", OnEnd::Restart, move |shutdown| {
+            let rebuild = Arc::clone(&rebuild);
+            async move { rebuild.run(shutdown).await }
+        });
+        supervisor.spawn("retention", OnEnd::Restart, move |shutdown| {
+            let (retention, store, rebuilds) = (retention.clone(), store.clone(), rebuilds.clone());
+            async move { retention.run(&store, &rebuilds, shutdown).await }
+        });
+        let reports = Arc::new(reports);
+        supervisor.spawn("erasure-reports", OnEnd::Restart, move |shutdown| {
+            let reports = Arc::clone(&reports);
+            async move { reports.run(shutdown).await }
         });
 
         let outcome = server.run(listeners, supervisor.shutdown_token()).await;

@@ -19,6 +19,12 @@ pub struct Config {
     pub ticketing: ClientConfig,
     /// How the feed is consumed.
     pub feed: FeedConfig,
+    /// How long tickets are kept.
+    pub retention: RetentionConfig,
+    /// How far agents see.
+    pub access: AccessConfig,
+    /// Limits of reports.
+    pub reports: ReportConfig,
 }
 
 /// The section `[database]`.
@@ -31,12 +37,16 @@ pub struct DatabaseConfig {
     pub migrate: bool,
     /// Connections for requests.
     pub read_connections: u32,
+    /// Connections for reports.
+    pub report_connections: u32,
     /// Connections for applying the feed.
     pub projection_connections: u32,
     /// How long a connection is waited for, in milliseconds.
     pub acquire_timeout_ms: u64,
     /// The longest statement of a request, in milliseconds.
     pub read_statement_timeout_ms: u64,
+    /// The longest statement of a report, in milliseconds.
+    pub report_statement_timeout_ms: u64,
     /// The longest statement of the projection, in milliseconds.
     pub projection_statement_timeout_ms: u64,
     /// How long to wait for the lock on the feed's position, in milliseconds.
@@ -61,6 +71,36 @@ pub struct FeedConfig {
     pub standby_ms: u64,
 }
 
+/// The section `[retention]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// How long after its last close a ticket is kept, in days, where the tenant has set nothing else; 0 for ever.
+    pub days: u32,
+    /// How often what is too old is looked for, in milliseconds.
+    pub period_ms: u64,
+    /// At most so many tickets are deleted at once.
+    pub batch_tickets: u32,
+}
+
+/// The section `[access]`: what holds for tenants that have set nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessConfig {
+    /// How far back agents see, in days.
+    pub lookback_days: u32,
+    /// How long after its close a ticket shows to agents, in minutes.
+    pub show_delay_minutes: u32,
+}
+
+/// The section `[reports]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportConfig {
+    /// How many conversations the reports that are being made may hold together.
+    pub max_conversations: u32,
+}
+
 impl ServiceConfig for Config {
     const NAME: &'static str = "history";
     const DEFAULTS: &'static str = include_str!("../config.default.toml");
@@ -73,7 +113,20 @@ impl ServiceConfig for Config {
         self.server.validate("server")?;
         self.ticketing.validate("ticketing")?;
         self.database.validate()?;
-        self.feed.validate()
+        self.feed.validate()?;
+        self.reports.validate()?;
+        self.retention.validate()?;
+        above_zero("access.lookback_days", u64::from(self.access.lookback_days))
+    }
+}
+
+impl AccessConfig {
+    pub(crate) fn lookback_seconds(self) -> i64 {
+        i64::from(self.lookback_days) * 86_400
+    }
+
+    pub(crate) fn show_delay_seconds(self) -> i64 {
+        i64::from(self.show_delay_minutes) * 60
     }
 }
 
@@ -83,6 +136,14 @@ impl DatabaseConfig {
             (
                 "database.read_connections",
                 u64::from(self.read_connections),
+            ),
+            (
+                "database.report_connections",
+                u64::from(self.report_connections),
+            ),
+            (
+                "database.report_statement_timeout_ms",
+                self.report_statement_timeout_ms,
             ),
             (
                 "database.projection_connections",
@@ -102,6 +163,20 @@ impl DatabaseConfig {
             ("database.max_lifetime_ms", self.max_lifetime_ms),
         ] {
             above_zero(key, value)?;
+        }
+        Ok(())
+    }
+}
+
+impl ReportConfig {
+    /// More would not fit into any machine's memory, and must fit into the numbers of rows.
+    const MOST: u32 = 1_000_000_000;
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let key = "reports.max_conversations";
+        above_zero(key, u64::from(self.max_conversations))?;
+        if self.max_conversations > Self::MOST {
+            return Err(ConfigError::value(key, "must not be above 1000000000"));
         }
         Ok(())
     }
@@ -136,6 +211,22 @@ impl FeedConfig {
     }
 }
 
+impl RetentionConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        above_zero("retention.period_ms", self.period_ms)?;
+        above_zero("retention.batch_tickets", u64::from(self.batch_tickets))
+    }
+
+    /// None: for ever.
+    pub(crate) fn keep_days(&self) -> Option<i32> {
+        (self.days > 0).then(|| i32::try_from(self.days).unwrap_or(i32::MAX))
+    }
+
+    pub(crate) fn period(&self) -> Duration {
+        Duration::from_millis(self.period_ms)
+    }
+}
+
 fn above_zero(key: &str, value: u64) -> Result<(), ConfigError> {
     if value == 0 {
         Err(ConfigError::value(key, "must be above zero"))
@@ -154,6 +245,8 @@ mod tests {
     fn the_default_file_is_whole_and_valid() {
         let config: Config = load(&ConfigSources::default()).expect("the defaults are valid");
         assert_eq!(config.feed.first_backoff(), Duration::from_millis(100));
+        assert_eq!(config.access.lookback_seconds(), 7_776_000);
+        assert_eq!(config.access.show_delay_seconds(), 10_800);
     }
 
     #[test]
@@ -162,6 +255,10 @@ mod tests {
             (
                 "PLAZO_HISTORY__FEED__FIRST_BACKOFF_MS",
                 "feed.first_backoff_ms",
+            ),
+            (
+                "PLAZO_HISTORY__ACCESS__LOOKBACK_DAYS",
+                "access.lookback_days",
             ),
             (
                 "PLAZO_HISTORY__DATABASE__READ_CONNECTIONS",

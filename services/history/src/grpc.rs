@@ -1,26 +1,38 @@
 //! The service as callers see it: checks requests, asks the store, answers.
 
 mod convert;
+mod operation;
 mod outreach;
+mod report_service;
+mod requests;
+mod settings_service;
 
 use plazo_proto::history::v1::history_service_server::HistoryService;
 use plazo_proto::history::v1::{
-    GetTicketHistoryRequest, GetTicketHistoryResponse, ListClosedTicketsRequest,
-    ListClosedTicketsResponse, ListContactTicketsRequest, ListContactTicketsResponse,
-    ListConversationRequest, ListConversationResponse, SearchContactsRequest,
-    SearchContactsResponse,
+    GetContactHistoryRequest, GetContactHistoryResponse, GetTicketHistoryRequest,
+    GetTicketHistoryResponse, ListClosedTicketsRequest, ListClosedTicketsResponse,
+    ListContactTicketsRequest, ListContactTicketsResponse, ListConversationRequest,
+    ListConversationResponse, SearchContactsRequest, SearchContactsResponse,
 };
-use plazo_service::paging::{decode_page_token, encode_page_token, page_size};
-use plazo_service::status::{FieldViolations, invalid_with, not_found, unimplemented};
-use plazo_service::{Actor, BotScope, MethodPermissions, Permission};
+use plazo_service::paging::{
+    decode_page_token, encode_page_token, encode_text_page_token, page_size,
+};
+use plazo_service::status::failed_precondition;
+use plazo_service::{MethodPermissions, Permission};
 use tonic::{Request, Response, Status};
 
-use crate::model::{TicketKey, from_proto};
-use crate::store::{BotFilter, ClosedFilter, ReadStore};
+use self::requests::{
+    actor_of_tenant, bot_filter, closed_filter, contact_filter, contact_not_found, contact_order,
+    id, instant, interaction_place, ticket_not_found, token_filter,
+};
+use crate::store::{ContactOrder, EntryOrder, ReadStore, SearchError, Viewer};
 
+pub(crate) use operation::Operation;
 pub(crate) use outreach::Outreach;
+pub(crate) use report_service::Reports;
+pub(crate) use settings_service::HistorySettings;
 
-const DEFAULT_TICKETS: i32 = 50;
+const DEFAULT_ITEMS: i32 = 50;
 const DEFAULT_ENTRIES: i32 = 100;
 
 /// Who may call what.
@@ -50,6 +62,62 @@ pub(crate) const PERMISSIONS: MethodPermissions = &[
         "/plazo.history.v1.OutreachService/SendActiveMessage",
         &[Permission::MessagesSend],
     ),
+    (
+        "/plazo.history.v1.ProjectionService/RebuildProjection",
+        &[Permission::Service],
+    ),
+    (
+        "/plazo.history.v1.ProjectionService/GetProjection",
+        &[Permission::Service],
+    ),
+    (
+        "/plazo.history.v1.HistoryService/GetContactHistory",
+        &[Permission::HistoryView],
+    ),
+    (
+        "/plazo.history.v1.HistorySettingsService/SetBotHistory",
+        &[Permission::HelpdeskEdit],
+    ),
+    (
+        "/plazo.history.v1.HistorySettingsService/ListHistoryBots",
+        &[Permission::HelpdeskView],
+    ),
+    (
+        "/plazo.history.v1.HistorySettingsService/SetAgentAccess",
+        &[Permission::HelpdeskEdit],
+    ),
+    (
+        "/plazo.history.v1.HistorySettingsService/ListHistoryAgents",
+        &[Permission::HelpdeskView],
+    ),
+    (
+        "/plazo.history.v1.HistorySettingsService/GetHistorySettings",
+        &[Permission::HelpdeskView],
+    ),
+    (
+        "/plazo.history.v1.HistorySettingsService/UpdateHistorySettings",
+        &[Permission::HelpdeskEdit],
+    ),
+    (
+        "/plazo.history.v1.ReportService/ListConversations",
+        &[Permission::ReportsView],
+    ),
+    (
+        "/plazo.history.v1.ReportService/GetReport",
+        &[Permission::ReportsView],
+    ),
+    (
+        "/plazo.history.v1.ReportService/GetLatenessReport",
+        &[Permission::ReportsView],
+    ),
+    (
+        "/plazo.history.v1.ReportService/ExportConversations",
+        &[Permission::ReportsView],
+    ),
+    (
+        "/plazo.history.v1.ReportService/ExportReport",
+        &[Permission::ReportsView],
+    ),
 ];
 
 /// The handlers.
@@ -70,38 +138,34 @@ impl HistoryService for History {
         &self,
         request: Request<ListClosedTicketsRequest>,
     ) -> Result<Response<ListClosedTicketsResponse>, Status> {
-        let actor = Actor::of(&request)?.clone();
+        let actor = actor_of_tenant(&request)?;
+        let viewer = Viewer::from(&actor);
         let message = request.into_inner();
         let filter = closed_filter(&actor, &message)?;
-        let page_size = page_size(message.page_size, DEFAULT_TICKETS)?;
-        let token_filter = ListClosedTicketsRequest {
+        let page_size = page_size(message.page_size, DEFAULT_ITEMS)?;
+        let asked = ListClosedTicketsRequest {
             page_size: 0,
             page_token: String::new(),
             ..message
         };
-        let token_filter = token_filter_bytes("ListClosedTickets", &actor, &token_filter);
+        let token_filter = token_filter("ListClosedTickets", &viewer, &asked);
         let after = decode_page_token::<2>(&token_filter, &message.page_token)?
-            .map(|[closed_at_us, ticket_id]| {
-                jiff::Timestamp::from_microsecond(closed_at_us)
-                    .map(|closed_at| (closed_at, ticket_id))
-                    .map_err(|_| page_token_invalid())
-            })
+            .map(|[closed_at_us, ticket_id]| instant(closed_at_us).map(|at| (at, ticket_id)))
             .transpose()?;
 
-        let page = self.store.list_closed(&filter, after, page_size).await;
-        let page = page.map_err(|error| plazo_database::to_status(&error))?;
+        let page = self.store.list_closed(&viewer, &filter, after, page_size);
+        let page = page
+            .await
+            .map_err(|error| plazo_database::to_status(&error))?;
         let last = page.items.last().filter(|_| page.has_more);
         let next_page_token = last.and_then(|ticket| {
-            let closed_at = ticket.closure.as_ref()?.closed_at;
-            let cursor = [closed_at.as_microsecond(), ticket.key.ticket_id];
+            let closed_at = ticket.closed_at?.to_jiff();
+            let cursor = [closed_at.as_microsecond(), ticket.ticket_id];
             Some(encode_page_token(&token_filter, cursor))
         });
+        let tickets = page.items.into_iter().map(convert::ticket_history);
         Ok(Response::new(ListClosedTicketsResponse {
-            tickets: page
-                .items
-                .into_iter()
-                .map(convert::ticket_history)
-                .collect(),
+            tickets: tickets.collect(),
             next_page_token: next_page_token.unwrap_or_default(),
         }))
     }
@@ -110,15 +174,12 @@ impl HistoryService for History {
         &self,
         request: Request<GetTicketHistoryRequest>,
     ) -> Result<Response<GetTicketHistoryResponse>, Status> {
-        let actor = Actor::of(&request)?;
-        let (key, bots) = (
-            ticket_key(actor, request.get_ref().ticket_id)?,
-            bots_of(actor),
-        );
-        let found = self.store.find_ticket(key, &bots).await;
+        let viewer = Viewer::from(&actor_of_tenant(&request)?);
+        let ticket_id = id("ticket_id", request.get_ref().ticket_id)?;
+        let found = self.store.find_ticket(&viewer, ticket_id).await;
         let ticket = found
             .map_err(|error| plazo_database::to_status(&error))?
-            .ok_or_else(|| ticket_not_found(key.ticket_id))?;
+            .ok_or_else(|| ticket_not_found(ticket_id))?;
         Ok(Response::new(GetTicketHistoryResponse {
             ticket: Some(convert::ticket_history(ticket)),
         }))
@@ -128,146 +189,169 @@ impl HistoryService for History {
         &self,
         request: Request<ListConversationRequest>,
     ) -> Result<Response<ListConversationResponse>, Status> {
-        let actor = Actor::of(&request)?.clone();
+        let viewer = Viewer::from(&actor_of_tenant(&request)?);
         let message = request.into_inner();
-        let (key, bots) = (ticket_key(&actor, message.ticket_id)?, bots_of(&actor));
+        let ticket_id = id("ticket_id", message.ticket_id)?;
         let page_size = page_size(message.page_size, DEFAULT_ENTRIES)?;
-        let token_filter = ListConversationRequest {
+        let asked = ListConversationRequest {
             page_size: 0,
             page_token: String::new(),
             ..message
         };
-        let token_filter = token_filter_bytes("ListConversation", &actor, &token_filter);
-        let after_seq = decode_page_token::<1>(&token_filter, &message.page_token)?;
-        let after_seq = after_seq.map_or(0, |[ticket_seq]| ticket_seq);
+        let token_filter = token_filter("ListConversation", &viewer, &asked);
+        let place = decode_page_token::<1>(&token_filter, &message.page_token)?;
+        let place = place.map(|[ticket_seq]| ticket_seq);
+        let order = if message.newest_first {
+            EntryOrder::NewestFirst {
+                before: place.unwrap_or(i64::MAX),
+            }
+        } else {
+            EntryOrder::OldestFirst {
+                after: place.unwrap_or(0),
+            }
+        };
 
         let found = self
             .store
-            .find_entries(key, &bots, after_seq, page_size)
-            .await;
+            .find_entries(&viewer, ticket_id, order, page_size);
         let page = found
+            .await
             .map_err(|error| plazo_database::to_status(&error))?
-            .ok_or_else(|| ticket_not_found(key.ticket_id))?;
+            .ok_or_else(|| ticket_not_found(ticket_id))?;
         let last = page.items.last().filter(|_| page.has_more);
         let next_page_token =
             last.map(|entry| encode_page_token(&token_filter, [entry.ticket_seq]));
+        let entries = page.items.into_iter().map(convert::conversation_entry);
         Ok(Response::new(ListConversationResponse {
-            entries: page
-                .items
-                .into_iter()
-                .map(convert::conversation_entry)
-                .collect(),
+            entries: entries.collect(),
             next_page_token: next_page_token.unwrap_or_default(),
         }))
     }
 
     async fn search_contacts(
         &self,
-        _: Request<SearchContactsRequest>,
+        request: Request<SearchContactsRequest>,
     ) -> Result<Response<SearchContactsResponse>, Status> {
-        Err(unimplemented("NOT_BUILT_YET", "the search for contacts"))
+        let actor = actor_of_tenant(&request)?;
+        let viewer = Viewer::from(&actor);
+        let message = request.into_inner();
+        let filter = contact_filter(&actor, &message)?;
+        let page_size = page_size(message.page_size, DEFAULT_ITEMS)?;
+        let asked = SearchContactsRequest {
+            page_size: 0,
+            page_token: String::new(),
+            query: message.query.clone(),
+            ..message
+        };
+        let token_filter = token_filter("SearchContacts", &viewer, &asked);
+        let order = contact_order(&message, &token_filter)?;
+
+        let found = self
+            .store
+            .search_contacts(&viewer, &filter, &order, page_size);
+        let page = found.await.map_err(|error| match error {
+            SearchError::TooBroad => failed_precondition(
+                "QUERY_TOO_BROAD",
+                "query",
+                "finds too many contacts to order them by what the actor may know; name more of the contact, or order by name",
+            ),
+            SearchError::Database(error) => plazo_database::to_status(&error),
+        })?;
+        let last = page.items.last().filter(|_| page.has_more);
+        let next_page_token = last.map(|contact| match order {
+            ContactOrder::Name { .. } => {
+                encode_text_page_token(&token_filter, &contact.name_key, contact.contact_id)
+            }
+            ContactOrder::LastInteraction { .. } => {
+                encode_page_token(&token_filter, interaction_place(contact))
+            }
+        });
+        let contacts = page.items.into_iter().map(convert::contact_history);
+        Ok(Response::new(SearchContactsResponse {
+            next_page_token: next_page_token.unwrap_or_default(),
+            contacts: contacts.collect(),
+        }))
     }
 
     async fn list_contact_tickets(
         &self,
-        _: Request<ListContactTicketsRequest>,
+        request: Request<ListContactTicketsRequest>,
     ) -> Result<Response<ListContactTicketsResponse>, Status> {
-        Err(unimplemented(
-            "NOT_BUILT_YET",
-            "the list of a contact's tickets",
-        ))
+        let actor = actor_of_tenant(&request)?;
+        let viewer = Viewer::from(&actor);
+        let message = request.into_inner();
+        let contact_id = id("contact_id", message.contact_id)?;
+        let bot_id = bot_filter(&actor, message.bot_id)?;
+        let page_size = page_size(message.page_size, DEFAULT_ITEMS)?;
+        let asked = ListContactTicketsRequest {
+            page_size: 0,
+            page_token: String::new(),
+            ..message
+        };
+        let token_filter = token_filter("ListContactTickets", &viewer, &asked);
+        let before = decode_page_token::<1>(&token_filter, &message.page_token)?;
+        let before = before.map_or(i64::MAX, |[ticket_id]| ticket_id);
+
+        let found = self
+            .store
+            .find_contact_tickets(&viewer, contact_id, bot_id, before, page_size);
+        let page = found
+            .await
+            .map_err(|error| plazo_database::to_status(&error))?
+            .ok_or_else(|| contact_not_found(contact_id))?;
+        let last = page.items.last().filter(|_| page.has_more);
+        let next_page_token = last.map(|last| encode_page_token(&token_filter, [last.ticket_id]));
+        let tickets = page.items.into_iter().map(convert::ticket_history);
+        Ok(Response::new(ListContactTicketsResponse {
+            next_page_token: next_page_token.unwrap_or_default(),
+            tickets: tickets.collect(),
+        }))
     }
-}
 
-fn closed_filter(
-    actor: &Actor,
-    message: &ListClosedTicketsRequest,
-) -> Result<ClosedFilter, Status> {
-    let mut violations = FieldViolations::new();
-    violations.check("bot_id", message.bot_id >= 0, "must not be negative");
-    violations.check("agent_id", message.agent_id >= 0, "must not be negative");
-    let mut instant = |field: &str, value: Option<prost_types::Timestamp>| {
-        let at = from_proto(value);
-        violations.check(
-            field,
-            value.is_some() == at.is_some(),
-            "must lie in the years 1 to 9999",
-        );
-        at.map(|at| at_or_after(at, value))
-    };
-    let from = instant("closed_from_time", message.closed_from_time);
-    let until = instant("closed_until_time", message.closed_until_time);
-    let is_order_right = from.zip(until).is_none_or(|(from, until)| from < until);
-    violations.check(
-        "closed_until_time",
-        is_order_right,
-        "must be later than closed_from_time",
-    );
-    violations.into_result()?;
+    async fn get_contact_history(
+        &self,
+        request: Request<GetContactHistoryRequest>,
+    ) -> Result<Response<GetContactHistoryResponse>, Status> {
+        let viewer = Viewer::from(&actor_of_tenant(&request)?);
+        let message = request.into_inner();
+        let contact_id = id("contact_id", message.contact_id)?;
+        let page_size = page_size(message.page_size, DEFAULT_ITEMS)?;
+        let asked = GetContactHistoryRequest {
+            page_size: 0,
+            page_token: String::new(),
+            ..message
+        };
+        let token_filter = token_filter("GetContactHistory", &viewer, &asked);
+        let before = decode_page_token::<3>(&token_filter, &message.page_token)?
+            .map(|[at_us, ticket_id, ticket_seq]| {
+                instant(at_us).map(|at| (at, ticket_id, ticket_seq))
+            })
+            .transpose()?;
 
-    let bots = match message.bot_id {
-        0 => bots_of(actor),
-        bot_id => {
-            actor.require_bot(bot_id)?;
-            BotFilter::Only(vec![bot_id])
-        }
-    };
-    Ok(ClosedFilter {
-        tenant_id: actor.tenant_id,
-        bots,
-        agent_id: Some(message.agent_id).filter(|agent_id| *agent_id != 0),
-        from,
-        until,
-    })
-}
-
-/// The first instant with whole microseconds, as closing times have, at or after `exact`: comparing with it is
-/// comparing with the exact one. `rounded` is `exact` rounded down.
-fn at_or_after(rounded: jiff::Timestamp, exact: Option<prost_types::Timestamp>) -> jiff::Timestamp {
-    if exact.is_some_and(|exact| exact.nanos % 1_000 != 0) {
-        rounded
-            .checked_add(jiff::Span::new().microseconds(1))
-            .unwrap_or(rounded)
-    } else {
-        rounded
+        let found = self.store.find_contact(&viewer, contact_id).await;
+        let contact = found
+            .map_err(|error| plazo_database::to_status(&error))?
+            .ok_or_else(|| contact_not_found(contact_id))?;
+        let page = self
+            .store
+            .list_comments(&viewer, contact_id, before, page_size);
+        let page = page
+            .await
+            .map_err(|error| plazo_database::to_status(&error))?;
+        let last = page.items.last().filter(|_| page.has_more);
+        let next_page_token = last.map(|comment| {
+            let entry = &comment.entry;
+            let at_us = entry.recorded_at.as_microsecond();
+            encode_page_token(
+                &token_filter,
+                [at_us, entry.key.ticket_id, entry.ticket_seq],
+            )
+        });
+        let comments = page.items.into_iter().map(convert::contact_comment);
+        Ok(Response::new(GetContactHistoryResponse {
+            contact: Some(convert::contact_history(contact)),
+            next_page_token: next_page_token.unwrap_or_default(),
+            comments: comments.collect(),
+        }))
     }
-}
-
-fn bots_of(actor: &Actor) -> BotFilter {
-    match &actor.bots {
-        BotScope::All => BotFilter::All,
-        BotScope::Only(bot_ids) => BotFilter::Only(bot_ids.clone()),
-    }
-}
-
-fn ticket_key(actor: &Actor, ticket_id: i64) -> Result<TicketKey, Status> {
-    let mut violations = FieldViolations::new();
-    violations.check("ticket_id", ticket_id > 0, "must be above zero");
-    violations.into_result()?;
-    Ok(TicketKey {
-        tenant_id: actor.tenant_id,
-        ticket_id,
-    })
-}
-
-/// What a page token is bound to: the list, the tenant and the filter.
-fn token_filter_bytes(list: &str, actor: &Actor, filter: &impl prost::Message) -> Vec<u8> {
-    let mut bytes = list.as_bytes().to_vec();
-    bytes.extend(actor.tenant_id.to_be_bytes());
-    bytes.extend(filter.encode_to_vec());
-    bytes
-}
-
-fn page_token_invalid() -> Status {
-    let mut violations = FieldViolations::new();
-    violations.add(
-        "page_token",
-        "is not the next_page_token of a page with the same filter",
-    );
-    invalid_with("PAGE_TOKEN_INVALID", violations)
-}
-
-/// The same for a ticket that does not exist, that is not known yet, and that the actor may not see.
-fn ticket_not_found(ticket_id: i64) -> Status {
-    not_found("TICKET_NOT_FOUND", "ticket", &ticket_id)
 }

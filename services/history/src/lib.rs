@@ -5,16 +5,22 @@
 //! built anew from the feed.
 
 mod app;
+mod changes;
 mod config;
+mod erasures;
 mod error;
 mod grpc;
 mod metrics;
 mod model;
 mod projection;
+mod rebuild;
+mod reports;
+mod retention;
 mod search_key;
+mod search_query;
 mod store;
 
 pub use app::App;
-pub use config::{Config, DatabaseConfig, FeedConfig};
+pub use config::{AccessConfig, Config, DatabaseConfig, FeedConfig, ReportConfig, RetentionConfig};
 pub use error::AppError;
 pub use search_key::{phone_digits, search_key};

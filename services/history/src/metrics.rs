@@ -24,6 +24,29 @@ pub(crate) struct ProjectionMetrics {
     pub(crate) reconnects: Counter,
 }
 
+/// How the building of a new projection fares.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RebuildMetrics {
+    /// 1 while this replica builds.
+    pub(crate) is_running: Gauge,
+    /// Tickets of the snapshot that were taken in.
+    pub(crate) tickets: Gauge,
+    /// Projections that were built and serve.
+    pub(crate) done: Counter,
+    /// Rounds that ended before that.
+    pub(crate) failures: Counter,
+}
+
+/// What was taken away.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RetentionMetrics {
+    pub(crate) tickets: Counter,
+    pub(crate) contacts: Counter,
+    pub(crate) partitions: Counter,
+    /// Erasures that ticketing has not been told of.
+    pub(crate) unreported_erasures: Gauge,
+}
+
 /// What became of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum BatchOutcome {
@@ -43,6 +66,60 @@ struct BatchLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     state: &'static str,
+}
+
+impl RebuildMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "rebuild_running",
+            "1 while this replica builds the projection anew",
+            metrics.is_running.clone(),
+        );
+        registry.register(
+            "rebuild_tickets",
+            "Tickets of the snapshot that the rebuild has taken in",
+            metrics.tickets.clone(),
+        );
+        registry.register(
+            "rebuilds",
+            "Projections that were built anew and serve",
+            metrics.done.clone(),
+        );
+        registry.register(
+            "rebuild_failures",
+            "Attempts at a rebuild that ended early",
+            metrics.failures.clone(),
+        );
+        metrics
+    }
+}
+
+impl RetentionMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "forgotten_tickets",
+            "Tickets that were deleted after their time of keeping",
+            metrics.tickets.clone(),
+        );
+        registry.register(
+            "forgotten_contacts",
+            "Contacts that were deleted with their last ticket",
+            metrics.contacts.clone(),
+        );
+        registry.register(
+            "dropped_partitions",
+            "Partitions of tickets that were dropped whole",
+            metrics.partitions.clone(),
+        );
+        registry.register(
+            "unreported_erasures",
+            "Erasures that were carried out and that ticketing has not been told of",
+            metrics.unreported_erasures.clone(),
+        );
+        metrics
+    }
 }
 
 impl ProjectionMetrics {

@@ -17,6 +17,8 @@ CREATE TABLE channel_accounts (
     -- Why the provider stopped the account; its messages wait. Empty unless it is stopped.
     stopped_reason text NOT NULL DEFAULT '',
     stopped_at timestamptz,
+    -- Changes with each change that a call makes.
+    version bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant_id, channel_account_id),
     CHECK ((stopped_reason = '') = (stopped_at IS NULL))
@@ -48,6 +50,9 @@ CREATE TABLE active_messages (
     valid_until timestamptz,
     -- The provider's id of the message, once it told it.
     provider_message_id text,
+    -- The provider's id of the free text that it took and refused afterwards, because the customer's last message was too
+    -- old: what goes out now is the template. Null otherwise.
+    refused_message_id text,
     failure_reason text NOT NULL DEFAULT '',
     -- Attempts begun, over all resends.
     attempts integer NOT NULL DEFAULT 0,
@@ -160,12 +165,14 @@ CREATE TABLE feed_positions (
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- The last event of each ticket that was applied, to see gaps.
+-- The last event of each ticket that a feed has shown, to see gaps. Feeds: 1 that of active messages, 2 that of webhook
+-- subscriptions; each goes its own way.
 CREATE TABLE ticket_positions (
+    feed smallint NOT NULL,
     tenant_id bigint NOT NULL,
     ticket_id bigint NOT NULL,
     ticket_seq bigint NOT NULL,
-    PRIMARY KEY (tenant_id, ticket_id)
+    PRIMARY KEY (feed, tenant_id, ticket_id)
 ) WITH (fillfactor = 80);
 
 -- First answers, for requests that are repeated under the same request id.
@@ -319,14 +326,6 @@ CREATE TABLE event_feed (
 );
 
 INSERT INTO event_feed (feed) VALUES ('ticketing');
-
--- The last event of each ticket that the live feed has shown, to see gaps.
-CREATE TABLE event_ticket_positions (
-    tenant_id bigint NOT NULL,
-    ticket_id bigint NOT NULL,
-    ticket_seq bigint NOT NULL,
-    PRIMARY KEY (tenant_id, ticket_id)
-) WITH (fillfactor = 80);
 
 -- Places of the feed from which replays begin. All events before one are at most as new as `newest_event_at`.
 CREATE TABLE event_marks (

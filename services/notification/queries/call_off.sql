@@ -5,20 +5,21 @@
 -- direct call brought it.
 --
 -- One that a sender has at this moment can't be fetched back, and of one that is uncertain nobody knows: they are
--- marked, and not tried again.
+-- marked, and not tried again. So is a free text by WhatsApp (channel 3) that was sent: its provider may still say that
+-- it could not be delivered, and then nothing must be sent in its place.
 WITH called_off AS (
     SELECT DISTINCT ON (m.message_id) m.tenant_id, m.message_id, c.reason
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::integer[], $6::text[])
         AS c (tenant_id, ticket_id, ticket_seq, reason, kind, idempotency_key)
     JOIN active_messages AS m ON m.tenant_id = c.tenant_id AND m.ticket_id = c.ticket_id AND m.kind = c.kind
         AND (c.idempotency_key IS NULL OR m.idempotency_key = c.idempotency_key)
-    WHERE m.state IN (1, 7) AND m.requested_seq < c.ticket_seq
+    WHERE (m.state IN (1, 7) OR m.state = 2 AND m.channel = 3) AND m.requested_seq < c.ticket_seq
     ORDER BY m.message_id, c.ticket_seq
 ), locked AS (
-    SELECT m.tenant_id, m.message_id, m.leased_until IS NOT NULL OR m.state = 7 AS is_out_of_reach, c.reason
+    SELECT m.tenant_id, m.message_id, m.leased_until IS NOT NULL OR m.state <> 1 AS is_out_of_reach, c.reason
     FROM active_messages AS m
     JOIN called_off AS c ON c.tenant_id = m.tenant_id AND c.message_id = m.message_id
-    WHERE m.state IN (1, 7)
+    WHERE m.state IN (1, 7) OR m.state = 2 AND m.channel = 3
     ORDER BY m.message_id
     FOR UPDATE OF m
 ), changed AS (

@@ -73,7 +73,7 @@ SELECT
     c.tenant_id AS "tenant_id!", c.message_id AS "message_id!", c.kind AS "kind!", c.bot_id AS "bot_id!",
     c.ticket_id AS "ticket_id!", c.contact_id AS "contact_id!", c.channel AS "channel!",
     c.recipient_address AS "recipient_address!", c.channel_account_id AS "channel_account_id!",
-    c.body_text AS "body_text!", c.image_url AS "image_url!", c.last_customer_message_at,
+    c.body_text AS "body_text!", c.image_url AS "image_url!", c.last_customer_message_at, c.refused_message_id IS NOT NULL AS "text_refused!",
     c.accepted_at AS "accepted_at!", c.queued_at AS "queued_at!", c.valid_until, c.attempts AS "attempts!", c.round_attempts AS "round_attempts!",
     clock_timestamp() AS "now!",
     a.channel AS "account_channel?", a.enabled AS "account_enabled?", a.stopped_at IS NOT NULL AS "account_stopped?",

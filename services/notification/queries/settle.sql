@@ -1,7 +1,8 @@
 -- Writes what became of attempts; returns how many messages changed. `attempt` is the number that the claim
 -- gave: a sender whose lease ended and was taken over must not push the message back into the queue. What was
 -- sent counts all the same, unless the message has reached its end in another way. A message that was parked as
--- uncertain when its lease ended, and has not been dealt with since, takes the late outcome.
+-- uncertain when its lease ended, and has not been dealt with since, takes the late outcome. What the provider refused
+-- meanwhile, see apply_statuses.sql, was not sent.
 --
 -- A new state of 1 means: try again after retry_secs; if it was called off meanwhile, it is cancelled instead. One
 -- that is not counted was put off before anything was sent: as if it had not been claimed.
@@ -25,9 +26,12 @@ WITH input AS (
         END AS failure_reason
     FROM active_messages AS m
     JOIN input AS i ON i.tenant_id = m.tenant_id AND i.message_id = m.message_id
-    WHERE m.state = 1
-            AND (i.new_state IN (2, 3) OR (m.attempts = i.attempt AND m.leased_until IS NOT NULL))
-        OR m.state = 7 AND i.new_state <> 7 AND m.attempts = i.attempt
+    WHERE (
+            m.state = 1
+                AND (i.new_state IN (2, 3) OR (m.attempts = i.attempt AND m.leased_until IS NOT NULL))
+            OR m.state = 7 AND i.new_state <> 7 AND m.attempts = i.attempt
+        )
+        AND coalesce(m.refused_message_id <> i.provider_message_id, true)
     ORDER BY m.message_id
     FOR UPDATE OF m
 ), changed AS (

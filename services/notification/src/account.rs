@@ -12,11 +12,12 @@ use prost::Message as _;
 use crate::credentials;
 use crate::message::is_line;
 use crate::sending::address::AddressPolicy;
-use crate::sending::parameters;
+use crate::sending::{is_mail_address, parameters};
 
 const NAME_CHARS_MAX: usize = 200;
 const TEMPLATES_MAX: usize = 10;
 const PARAMETERS_MAX: usize = 10;
+const KINDS_MAX: usize = 10;
 const PARAMETER_CHARS_MAX: usize = 1_024;
 const URL_BYTES_MAX: usize = 2_048;
 
@@ -55,11 +56,7 @@ impl AccountRules {
             account.channel_account_id == 0,
             "must be absent",
         );
-        violations.check(
-            "account.name",
-            !account.name.trim().is_empty() && is_line(&account.name, NAME_CHARS_MAX),
-            "must have 1 to 200 characters, none of them a control character",
-        );
+        check_name(&account.name, violations);
         let channel = Channel::try_from(account.channel).unwrap_or_default();
         let has_accounts = !matches!(channel, Channel::Unspecified | Channel::Log);
         violations.check(
@@ -70,21 +67,13 @@ impl AccountRules {
         if !has_accounts {
             return None;
         }
-        let is_named = channel != Channel::Webhook;
-        violations.check(
-            "account.credential_name",
-            if is_named {
-                credentials::is_name(&account.credential_name)
-            } else {
-                account.credential_name.is_empty()
-            },
-            "must have 1 to 64 lower-case letters, digits and hyphens; must be empty for WEBHOOK",
-        );
+        check_credential_name(channel, &account.credential_name, violations);
         self.check_settings(channel, account.settings.clone(), violations)
             .await
     }
 
-    async fn check_settings(
+    /// Checks the settings of an account of a channel that has accounts; returns them in their stored form.
+    pub(crate) async fn check_settings(
         self,
         channel: Channel,
         settings: Option<Settings>,
@@ -111,29 +100,18 @@ impl AccountRules {
                 Some(Settings::Email(email))
             }
             (channel, _) => {
-                let field = match channel {
-                    Channel::Whatsapp => "account.whatsapp",
-                    Channel::Blip => "account.blip",
-                    Channel::Email => "account.email",
-                    _ => "account.webhook",
-                };
-                violations.add(field, "must be given".to_owned());
+                let field = format!("account.{}", settings_field(channel));
+                violations.add(&field, "must be given".to_owned());
                 None
             }
         }
     }
 
     async fn check_email(self, email: &EmailSettings, violations: &mut FieldViolations) {
-        let is_address = is_line(&email.from_address, 254)
-            && !email.from_address.contains(char::is_whitespace)
-            && email
-                .from_address
-                .rsplit_once('@')
-                .is_some_and(|(local, domain)| !local.is_empty() && is_host(domain));
         violations.check(
             "account.email.from_address",
-            is_address,
-            "must be a mail address",
+            is_mail_address(&email.from_address),
+            "must be a mail address in ASCII, without quotes and brackets",
         );
         violations.check(
             "account.email.from_name",
@@ -170,6 +148,43 @@ impl AccountRules {
             "must be IMPLICIT or STARTTLS",
         );
     }
+}
+
+/// The field that holds the settings of a channel's accounts.
+pub(crate) fn settings_field(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Whatsapp => "whatsapp",
+        Channel::Blip => "blip",
+        Channel::Email => "email",
+        Channel::Webhook | Channel::Log | Channel::Unspecified => "webhook",
+    }
+}
+
+/// Refuses what is no name of an account.
+pub(crate) fn check_name(name: &str, violations: &mut FieldViolations) {
+    violations.check(
+        "account.name",
+        !name.trim().is_empty() && is_line(name, NAME_CHARS_MAX),
+        "must have 1 to 200 characters, none of them a control character",
+    );
+}
+
+/// Refuses what can't be the credential's name of a channel's account.
+pub(crate) fn check_credential_name(
+    channel: Channel,
+    name: &str,
+    violations: &mut FieldViolations,
+) {
+    let is_right = if channel == Channel::Webhook {
+        name.is_empty()
+    } else {
+        credentials::is_name(name)
+    };
+    violations.check(
+        "account.credential_name",
+        is_right,
+        "must have 1 to 64 lower-case letters, digits and hyphens; must be empty for WEBHOOK",
+    );
 }
 
 fn check_whatsapp(whatsapp: &WhatsAppSettings, violations: &mut FieldViolations) {
@@ -241,13 +256,18 @@ fn check_template(path: &str, template: &WhatsAppTemplate, violations: &mut Fiel
         },
         "must be an absolute https URL with an image header, and empty without",
     );
-    for (index, kind) in template.kinds.iter().enumerate() {
+    violations.check(
+        &format!("{path}.kinds"),
+        template.kinds.len() <= KINDS_MAX,
+        "must be at most 10",
+    );
+    for (index, kind) in template.kinds.iter().take(KINDS_MAX).enumerate() {
         let is_known =
             ActiveMessageKind::try_from(*kind).is_ok_and(|k| k != ActiveMessageKind::Unspecified);
         violations.check(
             &format!("{path}.kinds[{index}]"),
-            is_known,
-            "must be a known kind",
+            is_known && !template.kinds[..index].contains(kind),
+            "must be a known kind, and stand there once",
         );
     }
 }
@@ -304,7 +324,7 @@ mod tests {
         bad.name = "Still there".to_owned();
         bad.language_code = "p".to_owned();
         bad.has_image_header = true;
-        bad.kinds = vec![9];
+        bad.kinds = vec![9, 1, 1];
         assert_eq!(
             wrong(&bad),
             [
@@ -314,7 +334,8 @@ mod tests {
                 "t.body_parameters[1]",
                 "t.body_parameters[2]",
                 "t.header_image_url",
-                "t.kinds[0]"
+                "t.kinds[0]",
+                "t.kinds[2]"
             ]
         );
         let image = WhatsAppTemplate {

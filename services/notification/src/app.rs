@@ -33,7 +33,7 @@ use crate::housekeeping;
 use crate::inbound::InboundDelivery;
 use crate::metrics::NotificationMetrics;
 use crate::reporting::Reporter;
-use crate::sending::{Sender, Senders, WebhookClientError, WebhookSender};
+use crate::sending::{Roots, Sender, Senders, WebhookClientError, WebhookSender};
 use crate::store::schema;
 use crate::subscriptions::{EventMetrics, EventSender, EventWakers, LiveFeed, Replays};
 
@@ -88,7 +88,8 @@ impl App {
             Some((variable.into_string().ok()?, value.into_string().ok()?))
         });
         let credentials = Credentials::new(&config.credentials, variables);
-        let senders = Senders::new(&config, &credentials)?;
+        let roots = Roots::read(&config.trust)?;
+        let senders = Senders::new(&config, &credentials, &roots)?;
         let callbacks = CallbackServer::bind(&config.callbacks)
             .await
             .map_err(AppError::Callbacks)?

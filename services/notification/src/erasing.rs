@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::accepting::Wakers;
 use crate::backoff::Backoff;
-use crate::config::ReporterConfig;
+use crate::config::OutboxConfig;
 use crate::metrics::NotificationMetrics;
 use crate::store::erasing::{self as store, Erasure};
 
@@ -41,7 +41,7 @@ pub(crate) struct Eraser {
     pub(crate) pool: PgPool,
     pub(crate) client: ErasureServiceClient<ServiceChannel>,
     pub(crate) request_timeout: Duration,
-    pub(crate) config: ReporterConfig,
+    pub(crate) config: OutboxConfig,
     pub(crate) wakers: Wakers,
     pub(crate) metrics: NotificationMetrics,
 }

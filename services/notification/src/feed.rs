@@ -14,6 +14,7 @@
 //! * A warning that a direct call brings is held until the feed has shown its request, for a short time at most, and
 //!   a batch of events is applied as a whole: an answer that is known when the feed gets there is in time.
 
+pub(crate) mod following;
 pub(crate) mod plan;
 pub(crate) mod stream;
 
@@ -21,25 +22,19 @@ use std::time::Duration;
 
 use plazo_proto::ticketing::v1::StreamEventsResponse;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
-use plazo_service::{ServiceChannel, status};
+use plazo_service::ServiceChannel;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::accepting::{self, Wakers};
-use crate::backoff::Backoff;
 use crate::config::FeedConfig;
 use crate::message::from_proto_time;
 use crate::metrics::{NotificationMetrics, Source};
 use crate::store::messages::{self, Incoming};
-use crate::store::{erasing, feed as store, reports};
-use plan::{Plan, SequenceBroken};
-use stream::{EventStream, StreamError};
-
-/// A batch that loses against another transaction is tried so often in all before the stream is opened anew.
-const MAX_ATTEMPTS: u32 = 4;
-
-/// How long a replica rests after another one was faster, so that one of them does the work.
-const OTHER_REPLICA_REST: Duration = Duration::from_secs(2);
+use crate::store::ticket_positions::FeedKind;
+use crate::store::{erasing, feed as store, reports, ticket_positions};
+use following::{FollowError, Follower, follow};
+use plan::Plan;
 
 /// Applies the event stream.
 #[derive(Debug, Clone)]
@@ -52,126 +47,38 @@ pub(crate) struct FeedConsumer {
     pub(crate) metrics: NotificationMetrics,
 }
 
-/// Why the stream was left.
-#[derive(Debug, thiserror::Error)]
-enum FeedError {
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    #[error("database")]
-    Database(#[from] sqlx::Error),
-    #[error("another replica has applied these events")]
-    Overtaken,
-    /// Going on would lose events: somebody must look.
-    #[error(transparent)]
-    Sequence(#[from] SequenceBroken),
-}
-
-impl FeedError {
-    fn is_lasting(&self) -> bool {
-        matches!(
-            self,
-            Self::Stream(StreamError::Position(_)) | Self::Sequence(_)
-        )
-    }
-}
-
 impl FeedConsumer {
-    /// Consumes until shutdown. When events are missing it stops and says so; messages still come by calls.
+    /// Consumes until shutdown. When it has to stop, messages still come by calls.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let mut backoff = Backoff::new(self.config.first_backoff_ms, self.config.max_backoff_ms);
-        self.metrics.feed_stopped.set(0);
-        loop {
-            let error = tokio::select! {
-                () = shutdown.cancelled() => return,
-                error = self.consume(&mut backoff) => error,
-            };
-            if error.is_lasting() {
-                self.metrics.feed_stopped.set(1);
-                tracing::error!(
-                    error = status::chain(&error),
-                    "the event stream is no longer applied: nothing is called off, and messages come by \
-                     calls alone, until the cause is mended and the service started again"
-                );
-                shutdown.cancelled().await;
-                return;
-            }
-            let wait = match error {
-                FeedError::Overtaken => OTHER_REPLICA_REST,
-                _ => backoff.next(),
-            };
-            if shutdown
-                .run_until_cancelled(tokio::time::sleep(wait))
-                .await
-                .is_none()
-            {
-                // Both ends go at the same time: nothing to complain of.
-                return;
-            }
-            tracing::warn!(
-                error = status::chain(&error),
-                "the event stream is opened again"
-            );
-        }
+        follow(&self, &self.client, &self.config, shutdown).await;
+    }
+}
+
+impl Follower for FeedConsumer {
+    const PURPOSE: &'static str = "active messages";
+
+    async fn position(&self) -> Result<String, sqlx::Error> {
+        store::position(&self.pool).await
     }
 
-    /// Opens the stream at the stored position and applies it until something fails.
-    async fn consume(&self, backoff: &mut Backoff) -> FeedError {
-        let mut position = match store::position(&self.pool).await {
-            Ok(position) => position,
-            Err(error) => return error.into(),
-        };
-        let silence = Duration::from_millis(self.config.silence_timeout_ms);
-        let mut stream = match EventStream::open(&self.client, &position, silence).await {
-            Ok(stream) => stream,
-            Err(error) => return error.into(),
-        };
-        loop {
-            let batch = match stream.next().await {
-                Ok(batch) => batch,
-                Err(error) => return error.into(),
-            };
-            backoff.reset();
-            if let Err(error) = self.apply(&position, &batch).await {
-                return error;
-            }
-            position = batch.position;
-        }
+    fn show_stopped(&self, is_stopped: bool) {
+        self.metrics.feed_stopped.set(i64::from(is_stopped));
     }
 
-    /// Applies a batch that follows `position`, as a whole.
-    async fn apply(&self, position: &str, batch: &StreamEventsResponse) -> Result<(), FeedError> {
-        if batch.events.is_empty() {
-            self.metrics.feed_lag_seconds.set(0.0);
-            if batch.position == position {
-                return Ok(());
-            }
-        }
-        let mut attempt = 1;
-        loop {
-            match self.apply_once(position, batch).await {
-                Err(FeedError::Database(error))
-                    if plazo_database::is_conflict(&error) && attempt < MAX_ATTEMPTS =>
-                {
-                    attempt += 1;
-                }
-                outcome => return outcome,
-            }
-        }
+    fn show_no_lag(&self) {
+        self.metrics.feed_lag_seconds.set(0.0);
     }
 
-    async fn apply_once(
-        &self,
-        position: &str,
-        batch: &StreamEventsResponse,
-    ) -> Result<(), FeedError> {
+    async fn apply(&self, position: &str, batch: &StreamEventsResponse) -> Result<(), FollowError> {
         let mut transaction = self.pool.begin().await?;
         let Some(now) = store::advance(&mut transaction, position, &batch.position).await? else {
-            return Err(FeedError::Overtaken);
+            return Err(FollowError::Overtaken);
         };
         let tickets = plan::tickets_of(&batch.events);
-        let before = store::ticket_positions(&mut transaction, &tickets).await?;
+        let before = ticket_positions::find(&mut transaction, FeedKind::Messages, &tickets).await?;
         let plan = Plan::new(&batch.events, &before)?;
-        store::keep_ticket_positions(&mut transaction, &plan.ticket_positions).await?;
+        ticket_positions::keep(&mut transaction, FeedKind::Messages, &plan.ticket_positions)
+            .await?;
 
         let mut accepted = Vec::new();
         if !plan.requested.is_empty() {

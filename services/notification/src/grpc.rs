@@ -43,6 +43,10 @@ pub(crate) const PERMISSIONS: MethodPermissions = &[
         &[Permission::HelpdeskEdit],
     ),
     (
+        "/plazo.notification.v1.ChannelAccountService/UpdateChannelAccount",
+        &[Permission::HelpdeskEdit],
+    ),
+    (
         "/plazo.notification.v1.ChannelAccountService/ListChannelAccounts",
         &[Permission::HelpdeskView],
     ),

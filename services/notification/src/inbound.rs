@@ -8,16 +8,15 @@ use plazo_proto::ticketing::v1::inbound_service_client::InboundServiceClient;
 use plazo_proto::ticketing::v1::{
     InboundMessage, InboundOutcome, InboundResult, RecordInboundMessagesRequest,
 };
-use plazo_service::{Deadline, ServiceChannel, status};
+use plazo_service::{Deadline, ServiceChannel};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
 
-use crate::backoff::Backoff;
 use crate::callbacks::metrics::CallbackMetrics;
-use crate::config::InboundConfig;
+use crate::config::OutboxConfig;
 use crate::message::to_proto_time;
+use crate::outbox::{self, Outbox, OutboxError, all_answered};
 use crate::store::inbound::{self, WaitingMessage};
 
 /// Texts of one call together, so that it stays well below the limit of a request.
@@ -29,73 +28,24 @@ pub(crate) struct InboundDelivery {
     pub(crate) pool: PgPool,
     pub(crate) client: InboundServiceClient<ServiceChannel>,
     pub(crate) request_timeout: Duration,
-    pub(crate) config: InboundConfig,
+    pub(crate) config: OutboxConfig,
     pub(crate) waker: Arc<Notify>,
     pub(crate) metrics: CallbackMetrics,
-}
-
-/// Why a batch is still unanswered.
-#[derive(Debug, thiserror::Error)]
-enum DeliveryError {
-    #[error("database")]
-    Database(#[from] sqlx::Error),
-    #[error("ticketing refused the messages")]
-    Refused(#[source] Box<Status>),
-    #[error("ticketing could not be told")]
-    Call(#[source] Box<Status>),
-    #[error("ticketing answered for {answers} of {messages} messages")]
-    AnswerCount { answers: usize, messages: usize },
 }
 
 impl InboundDelivery {
     /// Hands messages over until shutdown.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let mut backoff = Backoff::new(self.config.first_backoff_ms, self.config.max_backoff_ms);
-        let mut limit = self.config.batch;
-        loop {
-            let sent = tokio::select! {
-                () = shutdown.cancelled() => return,
-                sent = self.send_batch(limit) => sent,
-            };
-            let wait = match sent {
-                Ok(0) => {
-                    backoff.reset();
-                    limit = self.config.batch;
-                    None
-                }
-                Ok(_) => {
-                    backoff.reset();
-                    continue;
-                }
-                // One message that is refused must not keep the others back: halve until it is alone.
-                Err(DeliveryError::Refused(_)) if limit > 1 => {
-                    limit /= 2;
-                    continue;
-                }
-                Err(error) => {
-                    tracing::warn!(error = status::chain(&error), "what customers wrote waits");
-                    Some(backoff.next())
-                }
-            };
-            // A failed call waits, whoever wakes: the next one would fail as well.
-            let woken = async {
-                match wait {
-                    Some(wait) => tokio::time::sleep(wait).await,
-                    None => self.waker.notified().await,
-                }
-            };
-            let poll = tokio::time::sleep(Duration::from_millis(self.config.poll_ms));
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = woken => {}
-                () = poll, if wait.is_none() => {}
-            }
-        }
+        outbox::run(&self, &self.config, &self.waker, shutdown).await;
     }
+}
+
+impl Outbox for InboundDelivery {
+    const WHAT: &'static str = "messages of customers";
 
     /// Hands one batch over; how many messages it had. One replica at a time, so that each sender's messages stay in
     /// order; the others look again later.
-    async fn send_batch(&self, limit: u32) -> Result<usize, DeliveryError> {
+    async fn send_batch(&self, limit: u32) -> Result<usize, OutboxError> {
         let mut transaction = self.pool.begin().await?;
         if !inbound::is_alone(&mut transaction).await? {
             transaction.rollback().await?;
@@ -109,7 +59,7 @@ impl InboundDelivery {
         }
         let (answered, put_off) = match self.call(&batch).await {
             Ok(results) => self.sort(&batch, &results),
-            Err(DeliveryError::Refused(status)) if limit == 1 => {
+            Err(OutboxError::Refused(status)) if limit == 1 => {
                 tracing::error!(
                     error = %status.message(),
                     "ticketing refuses what a customer wrote; it is dropped"
@@ -133,8 +83,10 @@ impl InboundDelivery {
         transaction.commit().await?;
         Ok(batch.len())
     }
+}
 
-    async fn call(&self, batch: &[WaitingMessage]) -> Result<Vec<InboundResult>, DeliveryError> {
+impl InboundDelivery {
+    async fn call(&self, batch: &[WaitingMessage]) -> Result<Vec<InboundResult>, OutboxError> {
         let request = RecordInboundMessagesRequest {
             messages: batch.iter().map(to_proto).collect(),
         };
@@ -145,20 +97,8 @@ impl InboundDelivery {
                     .clone()
                     .record_inbound_messages(deadline.request(request)),
             )
-            .await
-            .map_err(|status| match status.code() {
-                Code::InvalidArgument => DeliveryError::Refused(Box::new(status)),
-                _ => DeliveryError::Call(Box::new(status)),
-            })?;
-        let results = answer.into_inner().results;
-        if results.len() == batch.len() {
-            Ok(results)
-        } else {
-            Err(DeliveryError::AnswerCount {
-                answers: results.len(),
-                messages: batch.len(),
-            })
-        }
+            .await?;
+        all_answered(answer.into_inner().results, batch.len())
     }
 
     /// Those that are answered for, and those that are to be handed over again.

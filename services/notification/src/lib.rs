@@ -19,6 +19,8 @@ mod housekeeping;
 mod inbound;
 mod message;
 mod metrics;
+mod outbox;
+mod pipeline;
 mod reporting;
 mod sending;
 mod store;

@@ -5,16 +5,15 @@ use std::time::Duration;
 use plazo_proto::notification::v1::ActiveMessageState;
 use plazo_proto::ticketing::v1::message_state_service_client::MessageStateServiceClient;
 use plazo_proto::ticketing::v1::{MessageStateReport, ReportMessageStatesRequest, ReportOutcome};
-use plazo_service::{Deadline, ServiceChannel, status};
+use plazo_service::{Deadline, ServiceChannel};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
 
 use crate::accepting::Wakers;
-use crate::backoff::Backoff;
-use crate::config::ReporterConfig;
+use crate::config::OutboxConfig;
 use crate::message::to_proto_time;
 use crate::metrics::NotificationMetrics;
+use crate::outbox::{self, Outbox, OutboxError, all_answered};
 use crate::store::reports::{self, Report};
 
 const REASON_CHARS_MAX: usize = 200;
@@ -25,73 +24,24 @@ pub(crate) struct Reporter {
     pub(crate) pool: PgPool,
     pub(crate) client: MessageStateServiceClient<ServiceChannel>,
     pub(crate) request_timeout: Duration,
-    pub(crate) config: ReporterConfig,
+    pub(crate) config: OutboxConfig,
     pub(crate) wakers: Wakers,
     pub(crate) metrics: NotificationMetrics,
-}
-
-/// Why a batch is still unanswered.
-#[derive(Debug, thiserror::Error)]
-enum ReportError {
-    #[error("database")]
-    Database(#[from] sqlx::Error),
-    #[error("ticketing refused the reports")]
-    Refused(#[source] Box<Status>),
-    #[error("ticketing could not be told")]
-    Call(#[source] Box<Status>),
-    #[error("ticketing answered {answers} of {reports} reports")]
-    AnswerCount { answers: usize, reports: usize },
 }
 
 impl Reporter {
     /// Sends reports until shutdown.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let mut backoff = Backoff::new(self.config.first_backoff_ms, self.config.max_backoff_ms);
-        let mut limit = self.config.batch;
-        loop {
-            let sent = tokio::select! {
-                () = shutdown.cancelled() => return,
-                sent = self.send_batch(limit) => sent,
-            };
-            let wait = match sent {
-                Ok(0) => {
-                    backoff.reset();
-                    limit = self.config.batch;
-                    None
-                }
-                Ok(_) => {
-                    backoff.reset();
-                    continue;
-                }
-                // One report that is refused must not keep the others back: halve until it is alone.
-                Err(ReportError::Refused(_)) if limit > 1 => {
-                    limit /= 2;
-                    continue;
-                }
-                Err(error) => {
-                    tracing::warn!(error = status::chain(&error), "reports to ticketing wait");
-                    Some(backoff.next())
-                }
-            };
-            // A failed call waits, whoever wakes: the next report would fail as well.
-            let woken = async {
-                match wait {
-                    Some(wait) => tokio::time::sleep(wait).await,
-                    None => self.wakers.reporter.notified().await,
-                }
-            };
-            let poll = tokio::time::sleep(Duration::from_millis(self.config.poll_ms));
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = woken => {}
-                () = poll, if wait.is_none() => {}
-            }
-        }
+        outbox::run(&self, &self.config, &self.wakers.reporter, shutdown).await;
     }
+}
+
+impl Outbox for Reporter {
+    const WHAT: &'static str = "reports to ticketing";
 
     /// Sends one batch; how many reports it had. The rows stay locked during the call, whose deadline is short;
     /// nobody else wants them but the reporters of other replicas, and those skip them.
-    async fn send_batch(&self, limit: u32) -> Result<usize, ReportError> {
+    async fn send_batch(&self, limit: u32) -> Result<usize, OutboxError> {
         let mut transaction = self.pool.begin().await?;
         let batch = reports::lock_oldest(&mut transaction, limit).await?;
         if batch.is_empty() {
@@ -104,7 +54,7 @@ impl Reporter {
                     .filter_map(|(report, outcome)| self.is_answered(report, *outcome))
                     .collect()
             }
-            Err(ReportError::Refused(status)) if limit == 1 => {
+            Err(OutboxError::Refused(status)) if limit == 1 => {
                 tracing::error!(error = %status.message(), "ticketing refuses a report; it is dropped");
                 batch.iter().map(|report| report.report_id).collect()
             }
@@ -117,15 +67,17 @@ impl Reporter {
         reports::remove(&mut transaction, &answered).await?;
         transaction.commit().await?;
         if answered.is_empty() {
-            return Err(ReportError::AnswerCount {
+            return Err(OutboxError::AnswerCount {
                 answers: 0,
-                reports: batch.len(),
+                rows: batch.len(),
             });
         }
         Ok(batch.len())
     }
+}
 
-    async fn call(&self, batch: &[Report]) -> Result<Vec<i32>, ReportError> {
+impl Reporter {
+    async fn call(&self, batch: &[Report]) -> Result<Vec<i32>, OutboxError> {
         let request = ReportMessageStatesRequest {
             reports: batch.iter().map(to_proto).collect(),
         };
@@ -136,20 +88,8 @@ impl Reporter {
                     .clone()
                     .report_message_states(deadline.request(request)),
             )
-            .await
-            .map_err(|status| match status.code() {
-                Code::InvalidArgument => ReportError::Refused(Box::new(status)),
-                _ => ReportError::Call(Box::new(status)),
-            })?;
-        let outcomes = answer.into_inner().outcomes;
-        if outcomes.len() == batch.len() {
-            Ok(outcomes)
-        } else {
-            Err(ReportError::AnswerCount {
-                answers: outcomes.len(),
-                reports: batch.len(),
-            })
-        }
+            .await?;
+        all_answered(answer.into_inner().outcomes, batch.len())
     }
 
     /// The report's id when it need not be sent again.

@@ -15,6 +15,7 @@ pub(crate) mod reports;
 pub(crate) mod requests;
 pub(crate) mod schema;
 pub(crate) mod subscriptions;
+pub(crate) mod ticket_positions;
 
 /// States as they are stored: the numbers of `ActiveMessageState`.
 pub(crate) mod state {

@@ -1,6 +1,8 @@
 //! The arguments of the command.
 
 mod load;
+mod seed;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -14,6 +16,8 @@ use plazo_service::config::LogFormat;
 use url::Url;
 
 pub(crate) use load::{LoadArguments, LoadCommand, LoadUsageError, RunArguments};
+pub(crate) use seed::SeedArguments;
+pub(crate) use verify::{HistoryArguments, VerifyArguments, VerifyCommand};
 
 /// The clockwork of a customer-service desk.
 #[derive(Debug, Parser)]
@@ -34,6 +38,12 @@ pub(crate) enum Command {
     /// Put load on a timer, and count what is late, lost, doubled or early
     #[command(long_about = load::LOAD_ABOUT, after_long_help = load::LOAD_MORE)]
     Load(Box<LoadArguments>),
+    /// Compare what a service has derived with the truth
+    #[command(long_about = verify::VERIFY_ABOUT)]
+    Verify(VerifyArguments),
+    /// Fill history with closed tickets of the past, to try reports and searches with
+    #[command(long_about = seed::SEED_ABOUT, after_long_help = seed::SEED_MORE)]
+    Seed(Box<SeedArguments>),
 }
 
 const UP_ABOUT: &str = "\

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::demo::Endpoints;
+pub(crate) use databases::history_url;
 pub use error::ClusterError;
 pub use options::{ClusterOptions, DEFAULT_PORT, METRICS_PORT_OFFSET, Service};
 use servers::Servers;

@@ -3,5 +3,7 @@
 pub mod cluster;
 pub mod demo;
 pub mod load;
+pub mod seed;
 mod style;
 pub mod up;
+pub mod verify;

@@ -12,9 +12,14 @@ use plazo::demo::timeline::Timeline;
 use plazo::demo::{self, DemoError};
 use plazo::load::progress::Progress;
 use plazo::load::{self, LoadError, answering, private};
+use plazo::seed::{self, SeedError};
 use plazo::up::{self, UpError};
+use plazo::verify;
 
-use cli::{Cli, Command, DemoArguments, LoadArguments, LoadCommand, RunArguments};
+use cli::{
+    Cli, Command, DemoArguments, HistoryArguments, LoadArguments, LoadCommand, RunArguments,
+    SeedArguments, VerifyCommand,
+};
 
 /// Exit code for arguments or a configuration that can't be used (`EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
@@ -64,6 +69,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
             Command::Demo(arguments) => play(&arguments).await,
             Command::Load(arguments) => put_load(&arguments).await,
+            Command::Verify(arguments) => match arguments.what {
+                VerifyCommand::History(arguments) => verify_history(&arguments).await,
+            },
+            Command::Seed(arguments) => seed_history(*arguments).await,
         }
     });
     // What still blocks a thread must not hold the process.
@@ -79,6 +88,17 @@ async fn play(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
         demo::run(&options, &mut Timeline::of_stdout()).await?
     };
     Ok(if report.passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn verify_history(arguments: &HistoryArguments) -> anyhow::Result<ExitCode> {
+    let report = verify::run(&arguments.to_options()?).await?;
+    // Whoever reads may have seen enough.
+    let _ = write!(std::io::stdout().lock(), "{report}");
+    Ok(if report.is_equal() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -125,6 +145,22 @@ async fn put_load_on(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
+async fn seed_history(arguments: SeedArguments) -> anyhow::Result<ExitCode> {
+    let options = arguments.into_options()?;
+    let mut progress = seed::progress::Progress::of_stderr(options.quiet);
+    let seeded = seed::run(&options, &mut progress).await;
+    progress.end_line();
+    let report = seeded?;
+    let mut stdout = std::io::stdout().lock();
+    // Whoever reads may have seen enough.
+    let _ = write!(stdout, "{report}").and_then(|()| stdout.flush());
+    Ok(if report.is_interrupted {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
 /// Whether the error is about what was asked for, and not about what happened.
 fn is_usage(error: &anyhow::Error) -> bool {
     let is_of_demo = matches!(
@@ -137,7 +173,11 @@ fn is_usage(error: &anyhow::Error) -> bool {
     let is_of_load = error
         .downcast_ref::<LoadError>()
         .is_some_and(LoadError::is_usage);
+    let is_of_seed = error
+        .downcast_ref::<SeedError>()
+        .is_some_and(SeedError::is_usage);
     is_of_demo
+        || is_of_seed
         || is_of_up
         || is_of_load
         || error.is::<cli::UsageError>()

@@ -48,10 +48,10 @@ pub async fn drop_expired(pool: &PgPool, keep_days: i32) -> Result<u32, Error> {
 /// Copies the next events of a week. Returns whether there are more.
 pub async fn keep_some(pool: &PgPool, begins_at: Timestamp) -> Result<bool, Error> {
     let mut transaction = pool.begin().await?;
-    let mut week = Week::lock(&mut transaction, begins_at).await?;
-    if week.is_done {
+    let week = Week::lock(&mut transaction, begins_at).await?;
+    let Some(mut week) = week.filter(|week| !week.is_done) else {
         return Ok(false);
-    }
+    };
     let events = week.read(&mut transaction, BATCH).await?;
     let found = events.len();
     let kept: Vec<StoredEvent> = events
@@ -87,8 +87,6 @@ fn is_lock_timeout(error: &Error) -> bool {
 fn shorten(mut event: StoredEvent) -> Result<Option<StoredEvent>, Error> {
     let mut told = TicketEvent::decode(event.payload.as_slice())?;
     match &mut told.payload {
-        // Of a later version: it stays as it is.
-        None => {}
         Some(payload) if !says_something(payload) => return Ok(None),
         Some(Payload::MessageRecorded(recorded)) => {
             if let Some(message) = &mut recorded.message {
@@ -97,7 +95,8 @@ fn shorten(mut event: StoredEvent) -> Result<Option<StoredEvent>, Error> {
             }
             event.payload = told.encode_to_vec();
         }
-        Some(_) => {}
+        // What is none is of a later version: it stays as it is.
+        Some(_) | None => {}
     }
     Ok(Some(event))
 }

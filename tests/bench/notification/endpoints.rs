@@ -58,9 +58,9 @@ impl Endpoints {
             match words[0] {
                 "count" => answer(&(pairs_ms.len() / 2).to_string()),
                 "take" => {
-                    let taken = std::mem::take(&mut *pairs_ms);
+                    let given = std::mem::take(&mut *pairs_ms);
                     drop(pairs_ms);
-                    hand_over(words[1], &taken);
+                    hand_over(words[1], &given);
                 }
                 mode @ ("hang" | "go") => {
                     self.hang.store(mode == "hang", Ordering::Relaxed);
@@ -80,9 +80,9 @@ impl Endpoints {
         }
     }
 
-    fn note(&self, pair_ms: [f64; 2]) {
+    fn note(&self, message_ms: [f64; 2]) {
         let mut pairs_ms = self.pairs_ms.lock().unwrap_or_else(PoisonError::into_inner);
-        pairs_ms.extend(pair_ms);
+        pairs_ms.extend(message_ms);
     }
 
     /// Takes requests one after the other until the other side goes.

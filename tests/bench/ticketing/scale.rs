@@ -3,7 +3,6 @@
 mod calls;
 mod copy;
 mod load;
-mod plans;
 mod rows;
 mod shape;
 
@@ -14,6 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::Options;
+use crate::plans;
 use crate::report::{Report, Table, quantile, rounded, shown};
 use crate::ticketing::bed::Bed;
 use crate::ticketing::scale::calls::{Call, Supply, World};
@@ -120,7 +120,7 @@ async fn world(bed: &Bed, service: &Solo, (shape, supply): AllTickets<'_>) -> Ar
 
 /// Makes every call with a server that logs its plans, and complains about those that read a big table from end to end.
 async fn look_at_plans(bed: &Bed, tickets: AllTickets<'_>, report: &mut Report) {
-    plans::log_plans(bed, DATABASE).await;
+    plans::log_plans(&mut bed.connection(DATABASE).await, DATABASE).await;
     let logged_before = bed.log().len();
     let service = bed
         .ticketing(
@@ -143,7 +143,13 @@ async fn look_at_plans(bed: &Bed, tickets: AllTickets<'_>, report: &mut Report) 
     service.stop().await;
     let log = bed.log();
     let plans = plans::read(&log[logged_before..], "plazo-ticketing");
-    plans::judge(bed, DATABASE, &plans, report).await;
+    plans::judge(
+        &mut bed.connection(DATABASE).await,
+        &plans,
+        "scale_",
+        report,
+    )
+    .await;
 }
 
 /// A queue of the full size has more tickets than a watcher may hold by default.

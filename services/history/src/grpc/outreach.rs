@@ -10,9 +10,8 @@ use plazo_service::{
 };
 use tonic::{Code, Request, Response, Status};
 
-use super::{bots_of, ticket_not_found};
-use crate::model::TicketKey;
-use crate::store::ReadStore;
+use super::requests::ticket_not_found;
+use crate::store::{ReadStore, Viewer};
 
 /// The handler.
 #[derive(Debug)]
@@ -39,12 +38,15 @@ impl Outreach {
     async fn is_visible(
         &self,
         actor: &Actor,
-        key: TicketKey,
+        ticket_id: i64,
         contact_id: i64,
     ) -> Result<bool, Status> {
-        let found = self.store.find_ticket(key, &bots_of(actor)).await;
+        let found = self
+            .store
+            .find_ticket(&Viewer::from(actor), ticket_id)
+            .await;
         let ticket = found.map_err(|error| plazo_database::to_status(&error))?;
-        Ok(ticket.is_some_and(|ticket| ticket.contact.contact_id == contact_id))
+        Ok(ticket.is_some_and(|ticket| ticket.contact_id == contact_id))
     }
 
     async fn start(
@@ -77,17 +79,17 @@ impl OutreachService for Outreach {
         let agent_id = sender(&actor)?;
         let message = request.into_inner();
         check(&message)?;
-        let key = TicketKey {
-            tenant_id: actor.tenant_id,
-            ticket_id: message.ticket_id,
-        };
-        if !self.is_visible(&actor, key, message.contact_id).await? {
-            return Err(ticket_not_found(key.ticket_id));
+        let ticket_id = message.ticket_id;
+        if !self
+            .is_visible(&actor, ticket_id, message.contact_id)
+            .await?
+        {
+            return Err(ticket_not_found(ticket_id));
         }
         let outreach = StartOutreachRequest {
-            tenant_id: key.tenant_id,
+            tenant_id: actor.tenant_id,
             agent_id,
-            ticket_id: key.ticket_id,
+            ticket_id,
             text: message.text,
             image_url: message.image_url,
             request_id: message.request_id,

@@ -1,10 +1,18 @@
-use plazo_proto::notification::v1::ActiveMessage;
+//! Examples of what events make of a ticket.
+
+mod facts;
+
+use plazo_proto::common::v1::AuthorKind;
+use plazo_proto::history::v1::ConversationEntryKind;
+use plazo_proto::notification::v1::{ActiveMessage, ActiveMessageKind};
 use plazo_proto::ticketing::v1::{
-    ActiveMessageRequested, AutomationPaused, AutomationResumed, ClosingNote, HoldEnded,
-    PolicyApplied, StageFired, TagsChanged, TicketAssigned, TicketHeld, TicketReopened,
+    ActiveMessageRequested, AutomationPaused, AutomationResumed, ClosingNote, Closure, HoldEnded,
+    Message, MessageKind, MessageRecorded, PersonalDataErased, PolicyApplied, StageFired,
+    TagsChanged, TicketAssigned, TicketClosed, TicketHeld, TicketOpened, TicketReopened,
     TicketSetOpen, TicketTransferred, TicketUnlinked,
 };
 
+use super::storable::storable_list;
 use super::*;
 
 const CUSTOMER: Author = Author {
@@ -79,13 +87,35 @@ fn closed() -> Payload {
 
 /// The ticket after these payloads, and the entries of its conversation.
 fn play(payloads: impl IntoIterator<Item = Payload>) -> (Ticket, Vec<Entry>) {
-    let (mut ticket, mut entries) = (None, Vec::new());
-    for (payload, ticket_seq) in payloads.into_iter().zip(1..) {
-        let (after, entry) = apply(ticket, event(ticket_seq, payload)).expect("it fits");
-        ticket = Some(after);
-        entries.extend(entry);
+    let events = payloads.into_iter().zip(1..);
+    let events = events.map(|(payload, ticket_seq)| event(ticket_seq, payload));
+    let (record, changes) = play_events(events, &Calendars::default());
+    (record.ticket, changes.entries)
+}
+
+fn play_events(
+    events: impl IntoIterator<Item = TicketEvent>,
+    calendars: &Calendars,
+) -> (Record, Changes) {
+    let (mut record, mut changes) = (None, Changes::default());
+    for event in events {
+        let numbering = Numbering::WithoutGaps;
+        let after = apply(record, event, numbering, calendars, &mut changes).expect("it fits");
+        record = Some(after);
     }
-    (ticket.expect("there was an event"), entries)
+    (record.expect("there was an event"), changes)
+}
+
+/// One event without calendars and without an interest in what else it changes.
+fn step(known: Option<Record>, event: TicketEvent) -> Result<Record, Refusal> {
+    let (calendars, mut changes) = (Calendars::default(), Changes::default());
+    apply(
+        known,
+        event,
+        Numbering::WithoutGaps,
+        &calendars,
+        &mut changes,
+    )
 }
 
 #[test]
@@ -222,8 +252,8 @@ fn an_unlinked_ticket_stays_until_something_opens_it() {
     assert!(!ticket.is_unlinked);
     assert_eq!(ticket.reopen_count, 1);
 
-    let (known, _) = apply(None, event(1, opened())).expect("it fits");
-    let refusal = apply(Some(known), event(2, unlinked())).expect_err("it is open");
+    let known = step(None, event(1, opened())).expect("it fits");
+    let refusal = step(Some(known), event(2, unlinked())).expect_err("it is open");
     assert!(matches!(refusal, Refusal::Malformed { .. }), "{refusal}");
 }
 
@@ -254,20 +284,16 @@ fn changed_tags_replace_those_before() {
 
 #[test]
 fn what_clocks_do_counts_and_changes_nothing_else() {
-    let (known, _) = apply(None, event(1, opened())).expect("it fits");
+    let known = step(None, event(1, opened())).expect("it fits");
     for payload in [
-        Payload::Held(TicketHeld::default()),
-        Payload::HoldEnded(HoldEnded::default()),
         Payload::AutomationPaused(AutomationPaused::default()),
         Payload::AutomationResumed(AutomationResumed::default()),
         Payload::PolicyApplied(PolicyApplied::default()),
     ] {
-        let (after, entry) = apply(Some(known.clone()), event(2, payload)).expect("it fits");
-        let expected = Ticket {
-            ticket_seq: 2,
-            ..known.clone()
-        };
-        assert_eq!((after, entry), (expected, None));
+        let after = step(Some(known.clone()), event(2, payload)).expect("it fits");
+        let mut expected = known.clone();
+        expected.ticket.ticket_seq = 2;
+        assert_eq!(after, expected);
     }
 }
 
@@ -353,30 +379,25 @@ fn warnings_and_closing_texts_are_entries_of_the_system() {
 
 #[test]
 fn unknown_payloads_count_and_change_nothing_else() {
-    let (known, _) = apply(None, event(1, opened())).expect("it fits");
+    let known = step(None, event(1, opened())).expect("it fits");
     let mut unknown = event(2, Payload::StageFired(StageFired::default()));
     unknown.payload = None;
-    let (after, entry) = apply(Some(known.clone()), unknown).expect("it is skipped");
-    assert_eq!(
-        after,
-        Ticket {
-            ticket_seq: 2,
-            ..known
-        }
-    );
-    assert_eq!(entry, None);
+    let after = step(Some(known.clone()), unknown).expect("it is skipped");
+    let mut expected = known;
+    expected.ticket.ticket_seq = 2;
+    assert_eq!(after, expected);
 }
 
 #[test]
 fn only_the_next_event_of_a_ticket_fits() {
-    let (known, _) = apply(None, event(1, opened())).expect("it fits");
+    let known = step(None, event(1, opened())).expect("it fits");
     for (before, found, expected) in [
         (None, 2, 1),
         (None, 0, 1),
         (Some(known.clone()), 3, 2),
         (Some(known), 1, 2),
     ] {
-        let refusal = apply(before, event(found, opened())).expect_err("it is out of sequence");
+        let refusal = step(before, event(found, opened())).expect_err("it is out of sequence");
         assert_eq!(
             refusal,
             Refusal::OutOfSequence {
@@ -396,8 +417,13 @@ fn events_without_what_they_must_have_are_refused() {
     foreign.tenant_id = 0;
     let openless = event(1, Payload::Closed(TicketClosed::default()));
     let silent = event(1, Payload::MessageRecorded(MessageRecorded::default()));
-    for wrong in [timeless, foreign, openless, silent] {
-        let refusal = apply(None, wrong).expect_err("it lacks something");
+    let undue = event(1, Payload::StageFired(StageFired::default()));
+    let nobodys = event(
+        1,
+        Payload::PersonalDataErased(PersonalDataErased::default()),
+    );
+    for wrong in [timeless, foreign, openless, silent, undue, nobodys] {
+        let refusal = step(None, wrong).expect_err("it lacks something");
         assert!(
             matches!(refusal, Refusal::Malformed { event_id: 101, .. }),
             "{refusal}"

@@ -1,14 +1,36 @@
 //! Applying batches of the feed.
 
-use std::collections::BTreeMap;
+/// One array a column, for `unnest`.
+macro_rules! column {
+    ($rows:expr, $row:ident => $value:expr) => {
+        $rows.iter().map(|$row| $value).collect::<Vec<_>>()
+    };
+}
+mod calendars;
+mod erasing;
+mod forgetting;
+mod rows;
+mod snapshot;
+mod tickets;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff_sqlx::ToSqlx;
 use plazo_proto::ticketing::v1::TicketEvent;
+use plazo_proto::ticketing::v1::ticket_event::Payload;
 use sqlx::PgConnection;
 use sqlx::postgres::PgPool;
 
-use super::row::TicketRow;
-use crate::model::{Entry, Refusal, Ticket, TicketKey, UNIT_SEPARATOR, apply};
+use self::calendars::CalendarShelf;
+pub(crate) use self::snapshot::events_of;
+use crate::model::{
+    Calendars, Changes, Numbering, Record, Refusal, TicketKey, UNIT_SEPARATOR, apply, from_proto,
+};
+
+/// Partitions are made so many tickets ahead, so that no batch waits for one.
+const TICKETS_AHEAD: i64 = 100_000;
 
 /// The tables as the projection writes them.
 ///
@@ -18,6 +40,9 @@ use crate::model::{Entry, Refusal, Ticket, TicketKey, UNIT_SEPARATOR, apply};
 #[derive(Debug, Clone)]
 pub(crate) struct ProjectionStore {
     pool: PgPool,
+    calendars: Arc<CalendarShelf>,
+    /// Tickets below this one have their partition.
+    made_until: Arc<AtomicI64>,
 }
 
 /// What became of a batch.
@@ -42,14 +67,18 @@ pub(crate) enum ApplyError {
 
 /// What a batch changes.
 #[derive(Debug, Default)]
-struct Changes {
-    tickets: Vec<Ticket>,
-    entries: Vec<Entry>,
+struct Folded {
+    records: BTreeMap<TicketKey, Record>,
+    changes: Changes,
 }
 
 impl ProjectionStore {
     pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self {
+            pool,
+            calendars: Arc::default(),
+            made_until: Arc::default(),
+        }
     }
 
     /// How far the feed is applied; empty before the first batch.
@@ -67,6 +96,22 @@ impl ProjectionStore {
         events: Vec<TicketEvent>,
         after: &str,
     ) -> Result<Applied, ApplyError> {
+        let applied = self.try_apply(before, events, after).await;
+        if applied.is_err() {
+            // Whoever builds the tables anew may have put others in their place.
+            self.made_until.store(0, Ordering::Relaxed);
+        }
+        applied
+    }
+
+    async fn try_apply(
+        &self,
+        before: &str,
+        events: Vec<TicketEvent>,
+        after: &str,
+    ) -> Result<Applied, ApplyError> {
+        self.make_partitions(events.iter().map(|event| event.ticket_id))
+            .await?;
         let mut transaction = self.pool.begin().await?;
         let stored = sqlx::query_file!("queries/lock_position.sql")
             .fetch_one(&mut *transaction)
@@ -75,13 +120,10 @@ impl ProjectionStore {
             transaction.rollback().await?;
             return Ok(Applied::Superseded);
         }
-        let last_event_at = events
-            .last()
-            .and_then(|event| crate::model::from_proto(event.event_time));
-        let known = load_tickets(&mut transaction, &events).await?;
-        let changes = fold(known, events)?;
-        save_tickets(&mut transaction, changes.tickets).await?;
-        add_entries(&mut transaction, changes.entries).await?;
+        let last_event_at = events.last().and_then(|event| from_proto(event.event_time));
+        for events in segments(events) {
+            self.apply_segment(&mut transaction, events).await?;
+        }
         let last_event_at = last_event_at.map(ToSqlx::to_sqlx);
         let advanced = sqlx::query_file!("queries/advance_position.sql", after, last_event_at as _)
             .fetch_one(&mut *transaction)
@@ -91,137 +133,133 @@ impl ProjectionStore {
             seconds_behind: advanced.seconds_behind,
         })
     }
+
+    async fn apply_segment(
+        &self,
+        connection: &mut PgConnection,
+        events: Vec<TicketEvent>,
+    ) -> Result<(), ApplyError> {
+        let keys: BTreeSet<_> = events.iter().map(TicketKey::of).collect();
+        let keys: Vec<_> = keys.into_iter().collect();
+        let known = tickets::load(connection, &keys).await?;
+        let forgotten = find_forgotten(connection, &known, &events).await?;
+        let calendars = self.calendars.of(connection, &known, events.iter()).await?;
+        let mut folded = fold(known, &forgotten, events, &calendars)?;
+        let erasures = std::mem::take(&mut folded.changes.erasures);
+        tickets::save(connection, folded.records.values()).await?;
+        rows::save(connection, &folded.records, folded.changes).await?;
+        Ok(erasing::erase(connection, erasures).await?)
+    }
+
+    /// Makes partitions for these tickets and some more, outside of the transaction that fills them: it would keep
+    /// requests from the tables until it ends.
+    async fn make_partitions(
+        &self,
+        ticket_ids: impl Iterator<Item = i64>,
+    ) -> Result<(), sqlx::Error> {
+        let Some(last) = ticket_ids.max() else {
+            return Ok(());
+        };
+        if last < self.made_until.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let wanted = last.saturating_add(TICKETS_AHEAD);
+        let made = sqlx::query!(r#"SELECT make_ticket_partitions($1) AS "until!""#, wanted)
+            .fetch_one(&self.pool)
+            .await?;
+        self.made_until.store(made.until, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
-/// The changes of a batch whose tickets are `known` as they are before it.
-fn fold(
-    mut known: BTreeMap<TicketKey, Ticket>,
-    events: Vec<TicketEvent>,
-) -> Result<Changes, Refusal> {
-    let mut entries = Vec::new();
+/// The events in parts that are written one after the other: each ends with the orders to erase in it, which are carried
+/// out when what came before is written, and spare what comes after.
+fn segments(events: Vec<TicketEvent>) -> Vec<Vec<TicketEvent>> {
+    let is_order =
+        |event: &TicketEvent| matches!(event.payload, Some(Payload::PersonalDataErased(_)));
+    let mut segments: Vec<Vec<TicketEvent>> = Vec::new();
     for event in events {
-        let key = key_of(&event);
-        let (ticket, entry) = apply(known.remove(&key), event)?;
-        known.insert(key, ticket);
-        entries.extend(entry);
+        match segments.last_mut() {
+            Some(part) if is_order(&event) || !part.last().is_some_and(is_order) => {
+                part.push(event);
+            }
+            _ => segments.push(vec![event]),
+        }
     }
-    Ok(Changes {
-        tickets: known.into_values().collect(),
-        entries,
-    })
+    segments
 }
 
-fn key_of(event: &TicketEvent) -> TicketKey {
-    TicketKey {
-        tenant_id: event.tenant_id,
-        ticket_id: event.ticket_id,
+/// The changes of events whose tickets are `known` as they are before them.
+fn fold(
+    mut known: BTreeMap<TicketKey, Record>,
+    forgotten: &BTreeSet<TicketKey>,
+    events: Vec<TicketEvent>,
+    calendars: &Calendars,
+) -> Result<Folded, Refusal> {
+    let mut folded = Folded::default();
+    for event in events {
+        let key = TicketKey::of(&event);
+        if forgotten.contains(&key) {
+            if let Some(Payload::PersonalDataErased(erased)) = &event.payload {
+                let asked_at = from_proto(event.event_time).unwrap_or_default();
+                let noted = folded.changes.erase(key, erased, asked_at);
+                noted.map_err(|problem| Refusal::Malformed {
+                    event_id: event.event_id,
+                    ticket_id: event.ticket_id,
+                    problem,
+                })?;
+            }
+            continue;
+        }
+        let before = folded.records.remove(&key).or_else(|| known.remove(&key));
+        let record = match before {
+            // It came with the snapshot.
+            Some(before) if event.ticket_seq <= before.facts.snapshot_seq => before,
+            before => apply(
+                before,
+                event,
+                Numbering::WithoutGaps,
+                calendars,
+                &mut folded.changes,
+            )?,
+        };
+        folded.records.insert(key, record);
     }
+    Ok(folded)
 }
 
-async fn load_tickets(
+/// The tickets of these events that retention has taken away.
+async fn find_forgotten(
     connection: &mut PgConnection,
+    known: &BTreeMap<TicketKey, Record>,
     events: &[TicketEvent],
-) -> Result<BTreeMap<TicketKey, Ticket>, sqlx::Error> {
-    let mut keys: Vec<_> = events.iter().map(key_of).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let (tenant_ids, ticket_ids): (Vec<_>, Vec<_>) = keys
-        .iter()
-        .map(|key| (key.tenant_id, key.ticket_id))
-        .unzip();
-    let rows = sqlx::query_file_as!(
-        TicketRow,
-        "queries/load_tickets.sql",
-        &tenant_ids,
-        &ticket_ids
+) -> Result<BTreeSet<TicketKey>, sqlx::Error> {
+    // The first event of a ticket is of one that nobody has forgotten.
+    let mut begun = BTreeSet::new();
+    let mut unknown = BTreeSet::new();
+    for event in events {
+        let key = TicketKey::of(event);
+        if event.ticket_seq == 1 {
+            begun.insert(key);
+        } else if !known.contains_key(&key) && !begun.contains(&key) {
+            unknown.insert(key);
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let rows = sqlx::query_file!(
+        "queries/find_forgotten.sql",
+        &column!(unknown, key => key.tenant_id),
+        &column!(unknown, key => key.ticket_id),
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(Ticket::from)
-        .map(|ticket| (ticket.key, ticket))
-        .collect())
-}
-
-/// One array a column, for `unnest`.
-macro_rules! column {
-    ($rows:expr, $row:ident => $value:expr) => {
-        $rows.iter().map(|$row| $value).collect::<Vec<_>>()
-    };
-}
-
-async fn save_tickets(
-    connection: &mut PgConnection,
-    tickets: Vec<Ticket>,
-) -> Result<(), sqlx::Error> {
-    if tickets.is_empty() {
-        return Ok(());
-    }
-    let t = &tickets;
-    let closures = column!(t, ticket => ticket.closure.as_ref());
-    let identities =
-        column!(t, ticket => ticket.contact.channel_identity.clone().unwrap_or_default());
-    sqlx::query_file!(
-        "queries/save_tickets.sql",
-        &column!(t, ticket => ticket.key.tenant_id),
-        &column!(t, ticket => ticket.key.ticket_id),
-        &column!(t, ticket => ticket.bot_id),
-        &column!(t, ticket => ticket.queue_id),
-        &column!(t, ticket => ticket.agent_id),
-        &column!(t, ticket => ticket.state),
-        &column!(t, ticket => ticket.opened_at.to_sqlx()),
-        &column!(t, ticket => ticket.previous_ticket_id),
-        &column!(t, ticket => joined(&ticket.tags)),
-        &column!(t, ticket => ticket.customer_message_count),
-        &column!(t, ticket => ticket.agent_message_count),
-        &column!(t, ticket => ticket.reopen_count),
-        &column!(t, ticket => ticket.contact.contact_id),
-        &column!(t, ticket => ticket.contact.name.clone()),
-        &column!(t, ticket => ticket.contact.email.clone()),
-        &column!(t, ticket => ticket.contact.phone.clone()),
-        &column!(identities, identity => identity.channel),
-        &column!(identities, identity => identity.address.clone()),
-        &column!(closures, closure => closure.map(|c| c.closed_at.to_sqlx())) as _,
-        &column!(closures, closure => closure.map(|c| c.source)) as _,
-        &column!(closures, closure => closure.map(|c| c.author.kind)) as _,
-        &column!(closures, closure => closure.map(|c| c.author.id)) as _,
-        &column!(closures, closure => closure.map(|c| c.exit_route.clone())) as _,
-        &column!(closures, closure => closure.and_then(|c| c.note.clone()).map(|note| note.0)) as _,
-        &column!(closures, closure => closure.and_then(|c| c.note.clone()).map(|note| note.1)) as _,
-        &column!(t, ticket => ticket.is_unlinked),
-        &column!(t, ticket => ticket.ticket_seq),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn add_entries(
-    connection: &mut PgConnection,
-    entries: Vec<Entry>,
-) -> Result<(), sqlx::Error> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let e = &entries;
-    sqlx::query_file!(
-        "queries/add_entries.sql",
-        &column!(e, entry => entry.key.tenant_id),
-        &column!(e, entry => entry.key.ticket_id),
-        &column!(e, entry => entry.ticket_seq),
-        &column!(e, entry => i32::from(entry.kind)),
-        &column!(e, entry => entry.message_id),
-        &column!(e, entry => entry.author.kind),
-        &column!(e, entry => entry.author.id),
-        &column!(e, entry => entry.text.clone()),
-        &column!(e, entry => joined(&entry.attachment_urls)),
-        &column!(e, entry => entry.recorded_at.to_sqlx()),
-        &column!(e, entry => entry.channel_at.map(ToSqlx::to_sqlx)) as _,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+    let keys = rows.into_iter().map(|row| TicketKey {
+        tenant_id: row.tenant_id,
+        ticket_id: row.ticket_id,
+    });
+    Ok(keys.collect())
 }
 
 fn joined(items: &[String]) -> String {

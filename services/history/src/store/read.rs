@@ -1,227 +1,208 @@
-//! What requests read. Tenant and permitted bots are part of each statement: what an actor may not see is not read.
+//! Tickets and conversations as requests read them. What a viewer may not see is not read: each statement is made with the
+//! functions of `migrations/0002_access.sql`.
 
-use futures::{Stream, StreamExt as _};
+use futures::StreamExt as _;
 use jiff_sqlx::ToSqlx;
 use sqlx::postgres::PgPool;
 
-use super::row::{EntryRow, TicketRow};
-use crate::model::{Entry, Ticket, TicketKey};
-
-/// A page ends when its texts reach this size, so that it fits into a message whatever they are.
-const MAX_PAGE_BYTES: usize = 1 << 20;
+use super::page::{Page, collect_page};
+use super::row::EntryRow;
+use super::view::TicketView;
+use super::viewer::Viewer;
+use crate::config::AccessConfig;
+use crate::model::{Entry, TicketKey};
 
 /// The tables as requests read them.
 #[derive(Debug, Clone)]
 pub(crate) struct ReadStore {
-    pool: PgPool,
-}
-
-/// Whose tickets an actor may see.
-#[derive(Debug, Clone)]
-pub(crate) enum BotFilter {
-    /// Those of all bots of the tenant.
-    All,
-    /// Those of these bots.
-    Only(Vec<i64>),
+    pub(super) pool: PgPool,
+    /// Where a tenant has set nothing.
+    pub(super) defaults: AccessConfig,
 }
 
 /// Which closed tickets to list.
 #[derive(Debug, Clone)]
 pub(crate) struct ClosedFilter {
-    pub(crate) tenant_id: i64,
-    pub(crate) bots: BotFilter,
-    /// Those of one agent; none for all.
-    pub(crate) agent_id: Option<i64>,
+    /// Those of one bot; 0 for all.
+    pub(crate) bot_id: i64,
+    /// Those of one agent; 0 for all.
+    pub(crate) agent_id: i64,
     /// Closed at or after it.
     pub(crate) from: Option<jiff::Timestamp>,
     /// Closed before it.
     pub(crate) until: Option<jiff::Timestamp>,
 }
 
-/// A part of a list.
-#[derive(Debug)]
-pub(crate) struct Page<T> {
-    pub(crate) items: Vec<T>,
-    pub(crate) has_more: bool,
-}
-
-impl BotFilter {
-    fn ids(&self) -> Option<&[i64]> {
-        match self {
-            Self::All => None,
-            Self::Only(ids) => Some(ids),
-        }
-    }
+/// In which order to read a conversation, and the number of the last entry of the page before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum EntryOrder {
+    OldestFirst { after: i64 },
+    NewestFirst { before: i64 },
 }
 
 impl ReadStore {
-    pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub(crate) fn new(pool: PgPool, defaults: AccessConfig) -> Self {
+        Self { pool, defaults }
     }
 
-    /// The ticket, if it exists for an actor with these bots.
+    /// The ticket, if the viewer sees it.
     pub(crate) async fn find_ticket(
         &self,
-        key: TicketKey,
-        bots: &BotFilter,
-    ) -> Result<Option<Ticket>, sqlx::Error> {
-        let row = sqlx::query_file_as!(
-            TicketRow,
+        viewer: &Viewer,
+        ticket_id: i64,
+    ) -> Result<Option<TicketView>, sqlx::Error> {
+        sqlx::query_file_as!(
+            TicketView,
             "queries/get_ticket.sql",
-            key.tenant_id,
-            key.ticket_id,
-            bots.ids()
+            viewer.tenant_id,
+            viewer.agent_id,
+            viewer.bot_ids.as_deref(),
+            self.defaults.lookback_seconds(),
+            self.defaults.show_delay_seconds(),
+            ticket_id
         )
         .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.map(Ticket::from))
+        .await
     }
 
-    /// Closed tickets by (closing time, id) downwards, after the place of the last one of the page before. At most
-    /// `page_size`, fewer when their texts are long.
+    /// Whether the viewer sees the ticket.
+    pub(crate) async fn is_ticket_visible(
+        &self,
+        viewer: &Viewer,
+        ticket_id: i64,
+    ) -> Result<bool, sqlx::Error> {
+        let row = sqlx::query_file!(
+            "queries/is_ticket_visible.sql",
+            viewer.tenant_id,
+            viewer.agent_id,
+            viewer.bot_ids.as_deref(),
+            self.defaults.lookback_seconds(),
+            self.defaults.show_delay_seconds(),
+            ticket_id
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(row.is_visible)
+    }
+
+    /// Closed tickets that the viewer sees, by (closing time, id) downwards, after the place of the last one of the page
+    /// before. At most `page_size`, fewer when their texts are long.
     pub(crate) async fn list_closed(
         &self,
+        viewer: &Viewer,
         filter: &ClosedFilter,
         after: Option<(jiff::Timestamp, i64)>,
         page_size: i64,
-    ) -> Result<Page<Ticket>, sqlx::Error> {
+    ) -> Result<Page<TicketView>, sqlx::Error> {
         let from = filter.from.map(ToSqlx::to_sqlx);
         let until = filter.until.map(ToSqlx::to_sqlx);
         let after_at = after.map(|(at, _)| at.to_sqlx());
         let after_id = after.map(|(_, ticket_id)| ticket_id);
         // One more than wanted tells whether there is more.
         let limit = page_size + 1;
-        match (filter.agent_id, filter.bots.ids()) {
-            (Some(agent_id), bots) => {
+        match (viewer.agent_id, filter.agent_id) {
+            (Some(viewing_agent_id), agent_id) => {
                 let rows = sqlx::query_file_as!(
-                    TicketRow,
-                    "queries/list_closed_of_agent.sql",
-                    filter.tenant_id,
+                    TicketView,
+                    "queries/list_closed_for_agent.sql",
+                    viewer.tenant_id,
+                    viewing_agent_id,
+                    viewer.bot_ids.as_deref(),
+                    self.defaults.lookback_seconds(),
+                    self.defaults.show_delay_seconds(),
                     from as _,
                     until as _,
                     after_at as _,
                     after_id,
-                    limit,
                     agent_id,
-                    bots
-                );
-                collect_page(rows.fetch(&self.pool), page_size).await
-            }
-            (None, Some(bots)) => {
-                let rows = sqlx::query_file_as!(
-                    TicketRow,
-                    "queries/list_closed_of_bots.sql",
-                    filter.tenant_id,
-                    from as _,
-                    until as _,
-                    after_at as _,
-                    after_id,
-                    limit,
-                    bots
-                );
-                collect_page(rows.fetch(&self.pool), page_size).await
-            }
-            (None, None) => {
-                let rows = sqlx::query_file_as!(
-                    TicketRow,
-                    "queries/list_closed.sql",
-                    filter.tenant_id,
-                    from as _,
-                    until as _,
-                    after_at as _,
-                    after_id,
+                    filter.bot_id,
                     limit
                 );
                 collect_page(rows.fetch(&self.pool), page_size).await
             }
+            (None, 0) => {
+                let rows = sqlx::query_file_as!(
+                    TicketView,
+                    "queries/list_closed_of_bots.sql",
+                    viewer.tenant_id,
+                    viewer.bot_ids.as_deref(),
+                    from as _,
+                    until as _,
+                    after_at as _,
+                    after_id,
+                    filter.bot_id,
+                    limit
+                );
+                collect_page(rows.fetch(&self.pool), page_size).await
+            }
+            (None, agent_id) => {
+                let rows = sqlx::query_file_as!(
+                    TicketView,
+                    "queries/list_closed_of_agent.sql",
+                    viewer.tenant_id,
+                    viewer.bot_ids.as_deref(),
+                    from as _,
+                    until as _,
+                    after_at as _,
+                    after_id,
+                    filter.bot_id,
+                    limit,
+                    agent_id
+                );
+                collect_page(rows.fetch(&self.pool), page_size).await
+            }
         }
     }
 
-    /// A ticket's conversation after the event `after_seq`, the first written first; none when the ticket does not
-    /// exist for an actor with these bots. At most `page_size` entries, fewer when their texts are long.
+    /// The conversation of a ticket; none when the viewer does not see it. At most `page_size` entries, fewer when their texts
+    /// are long.
     pub(crate) async fn find_entries(
         &self,
-        key: TicketKey,
-        bots: &BotFilter,
-        after_seq: i64,
+        viewer: &Viewer,
+        ticket_id: i64,
+        order: EntryOrder,
         page_size: i64,
     ) -> Result<Option<Page<Entry>>, sqlx::Error> {
-        let rows = sqlx::query_file_as!(
-            EntryRow,
-            "queries/list_entries.sql",
-            key.tenant_id,
-            key.ticket_id,
-            bots.ids(),
-            after_seq,
-            page_size + 1
-        );
-        let rows = rows
-            .fetch(&self.pool)
-            .map(|row| row.map(|row| row.of_ticket(key)));
-        let page = collect_page::<Entry, Entry>(rows, page_size).await?;
-        if page.items.is_empty() && !self.is_visible(key, bots).await? {
+        let key = TicketKey {
+            tenant_id: viewer.tenant_id,
+            ticket_id,
+        };
+        let of_ticket = |row: Result<EntryRow, sqlx::Error>| row.map(|row| row.of_ticket(key));
+        let page = match order {
+            EntryOrder::OldestFirst { after } => {
+                let rows = sqlx::query_file_as!(
+                    EntryRow,
+                    "queries/list_entries.sql",
+                    viewer.tenant_id,
+                    viewer.agent_id,
+                    viewer.bot_ids.as_deref(),
+                    self.defaults.lookback_seconds(),
+                    self.defaults.show_delay_seconds(),
+                    ticket_id,
+                    after,
+                    page_size + 1
+                );
+                collect_page(rows.fetch(&self.pool).map(of_ticket), page_size).await?
+            }
+            EntryOrder::NewestFirst { before } => {
+                let rows = sqlx::query_file_as!(
+                    EntryRow,
+                    "queries/list_entries_newest_first.sql",
+                    viewer.tenant_id,
+                    viewer.agent_id,
+                    viewer.bot_ids.as_deref(),
+                    self.defaults.lookback_seconds(),
+                    self.defaults.show_delay_seconds(),
+                    ticket_id,
+                    before,
+                    page_size + 1
+                );
+                collect_page(rows.fetch(&self.pool).map(of_ticket), page_size).await?
+            }
+        };
+        if page.items.is_empty() && !self.is_ticket_visible(viewer, ticket_id).await? {
             return Ok(None);
         }
         Ok(Some(page))
     }
-
-    async fn is_visible(&self, key: TicketKey, bots: &BotFilter) -> Result<bool, sqlx::Error> {
-        let row = sqlx::query_file!(
-            "queries/is_visible.sql",
-            key.tenant_id,
-            key.ticket_id,
-            bots.ids()
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(row.is_visible)
-    }
-}
-
-/// Something whose texts may be long.
-trait Weighed {
-    fn text_bytes(&self) -> usize;
-}
-
-impl Weighed for Ticket {
-    fn text_bytes(&self) -> usize {
-        let note = self
-            .closure
-            .as_ref()
-            .and_then(|closure| closure.note.as_ref());
-        let note = note.map_or(0, |(category, summary)| category.len() + summary.len());
-        note + self.tags.iter().map(String::len).sum::<usize>()
-    }
-}
-
-impl Weighed for Entry {
-    fn text_bytes(&self) -> usize {
-        self.text.len() + self.attachment_urls.iter().map(String::len).sum::<usize>()
-    }
-}
-
-/// Takes rows until the page is full by number or by bytes; at least one, so that each page goes on.
-async fn collect_page<R: Into<T>, T: Weighed>(
-    rows: impl Stream<Item = Result<R, sqlx::Error>>,
-    page_size: i64,
-) -> Result<Page<T>, sqlx::Error> {
-    let page_size = usize::try_from(page_size).unwrap_or(1);
-    let mut rows = std::pin::pin!(rows);
-    let mut items: Vec<T> = Vec::new();
-    let mut bytes = 0;
-    while let Some(row) = rows.next().await {
-        if items.len() >= page_size || bytes >= MAX_PAGE_BYTES {
-            return Ok(Page {
-                items,
-                has_more: true,
-            });
-        }
-        let item: T = row?.into();
-        bytes += item.text_bytes();
-        items.push(item);
-    }
-    Ok(Page {
-        items,
-        has_more: false,
-    })
 }

@@ -1,11 +1,8 @@
 //! Who sees what.
 
-use plazo_proto::history::v1::{
-    ListClosedTicketsRequest, ListContactTicketsRequest, ListConversationRequest,
-    SearchContactsRequest,
-};
+use plazo_proto::history::v1::{ListClosedTicketsRequest, ListConversationRequest};
 use plazo_service::status::reason_of;
-use plazo_service::{Actor, Permission, Permissions};
+use plazo_service::{Actor, ActorKind, Permission, Permissions};
 use tonic::{Code, Request};
 
 use crate::events::{closed_ticket, second};
@@ -120,35 +117,28 @@ async fn a_bot_that_is_asked_for_must_be_permitted() {
 }
 
 #[tokio::test]
-async fn the_permission_is_needed_and_what_is_to_come_says_so() {
+async fn the_permission_is_needed_and_a_tenant() {
     let feed = Feed::start().await;
     let history = Running::fresh(&feed).await;
-    let permissions = Permissions::NONE.with(Permission::TicketsAttend);
-    let status = history
-        .ticket(
-            &Actor {
-                permissions,
+    for (actor, reason) in [
+        (
+            Actor {
+                permissions: Permissions::NONE.with(Permission::TicketsAttend),
                 ..viewer(1)
             },
-            7,
-        )
-        .await;
-    assert_eq!(
-        status.expect_err("it lacks the permission").code(),
-        Code::PermissionDenied
-    );
-
-    let mut client = history.client.clone();
-    let search = viewer(1).sign(Request::new(SearchContactsRequest {
-        query: "ana".to_owned(),
-    }));
-    let status = client.search_contacts(search).await.expect_err("not built");
-    assert_eq!(status.code(), Code::Unimplemented);
-    assert_eq!(reason_of(&status).as_deref(), Some("NOT_BUILT_YET"));
-    let list = viewer(1).sign(Request::new(ListContactTicketsRequest { contact_id: 5 }));
-    let status = client
-        .list_contact_tickets(list)
-        .await
-        .expect_err("not built");
-    assert_eq!(reason_of(&status).as_deref(), Some("NOT_BUILT_YET"));
+            "PERMISSION_DENIED",
+        ),
+        (
+            Actor {
+                kind: ActorKind::Service("mirror".to_owned()),
+                ..viewer(0)
+            },
+            "TENANT_REQUIRED",
+        ),
+    ] {
+        let status = history.ticket(&actor, 7).await;
+        let status = status.expect_err("it lacks something");
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert_eq!(reason_of(&status).as_deref(), Some(reason));
+    }
 }

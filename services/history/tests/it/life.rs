@@ -22,13 +22,17 @@ async fn the_life_of_a_ticket_is_projected() {
         agent_id: 12,
         previous_agent_id: 0,
     });
+    let fired = StageFired {
+        could_act_time: Some(second(5)),
+        ..StageFired::default()
+    };
     feed.send(vec![
         ticket.opened(0),
         ticket.written(CUSTOMER, MessageKind::Chat, "hello?"),
         ticket.event(AGENT, Some(assigned)),
         ticket.written(AGENT, MessageKind::Chat, "hello!"),
         ticket.written(AGENT, MessageKind::Note, "seems upset"),
-        ticket.event(SYSTEM, Some(Payload::StageFired(StageFired::default()))),
+        ticket.event(SYSTEM, Some(Payload::StageFired(fired))),
     ]);
     feed.send(vec![
         ticket.requested(ActiveMessageKind::Warning, "still there?"),

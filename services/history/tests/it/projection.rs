@@ -194,9 +194,10 @@ async fn an_event_from_before_stops_the_projection() {
 }
 
 #[tokio::test]
-async fn a_refused_position_stops_the_projection() {
+async fn a_refused_position_waits_for_a_rebuild() {
     let feed = Feed::start().await;
-    let history = Running::fresh(&feed).await;
+    let config = fresh_config(&feed).await;
+    let history = Running::start(config.clone()).await;
     let mut ticket = Writer::new(1, 3, 7);
     feed.send(vec![ticket.opened(12)]);
     history.ticket_at(&viewer(1), 7, 1).await;
@@ -211,9 +212,14 @@ async fn a_refused_position_stops_the_projection() {
     });
     history.stop().await;
 
-    let config = fresh_config(&feed).await;
     let history = Running::start(config).await;
-    expect_stopped(&history).await;
+    let state = "plazo_history_projection_state{state=\"rebuilding\"}";
+    eventually("the projection waits", async || {
+        history.metric(state).await.filter(|it| *it > 0.5)
+    })
+    .await;
+    // What is known is shown meanwhile.
+    assert_eq!(history.ticket_at(&viewer(1), 7, 1).await.ticket_seq, 1);
 }
 
 #[tokio::test]

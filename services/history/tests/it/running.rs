@@ -6,7 +6,9 @@ use std::time::Duration;
 use plazo_history::{App, Config};
 use plazo_local::TestServers;
 use plazo_proto::history::v1::history_service_client::HistoryServiceClient;
+use plazo_proto::history::v1::history_settings_service_client::HistorySettingsServiceClient;
 use plazo_proto::history::v1::outreach_service_client::OutreachServiceClient;
+use plazo_proto::history::v1::report_service_client::ReportServiceClient;
 use plazo_proto::history::v1::{
     ConversationEntry, GetTicketHistoryRequest, ListConversationRequest, TicketHistory,
 };
@@ -25,6 +27,12 @@ use crate::feed::Feed;
 
 /// The longest that a condition is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The history of the bots that tests use is on.
+const BOTS_ON: &str = "
+    INSERT INTO history_bots (tenant_id, bot_id)
+    SELECT tenant_id, bot_id FROM generate_series(1, 9) AS tenant_id, generate_series(1, 20) AS bot_id
+    ON CONFLICT DO NOTHING";
 
 /// A database of the test's own, and the configuration of a service on it.
 pub(crate) async fn fresh_config(feed: &Feed) -> Config {
@@ -59,6 +67,9 @@ pub(crate) fn database_name(url: &str) -> String {
 pub(crate) struct Running {
     pub(crate) client: HistoryServiceClient<Channel>,
     pub(crate) outreach: OutreachServiceClient<Channel>,
+    pub(crate) settings: HistorySettingsServiceClient<Channel>,
+    /// The name of its database.
+    pub(crate) database: String,
     address: SocketAddr,
     metrics_address: SocketAddr,
     shutdown: CancellationToken,
@@ -77,9 +88,15 @@ impl Running {
             .expect("ports are free");
         let metrics = listeners.metrics.as_ref().expect("metrics are served");
         let metrics_address = metrics.local_addr().expect("it is bound");
+        let database = database_name(&config.database.url);
         let app = App::build(config, listeners)
             .await
             .expect("the service is built");
+        let postgres = TestServers::shared().await.postgres();
+        postgres
+            .sql(&database, BOTS_ON)
+            .await
+            .expect("the history of the tests' bots is switched on");
         let address = app.grpc_address().expect("it is bound");
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -87,16 +104,27 @@ impl Running {
         tasks.spawn(async move { app.run(until).await.expect("the service runs") });
         let channel = Channel::from_shared(format!("http://{address}")).expect("an address");
         let channel = channel.connect().await.expect("the service is reached");
-        let client = HistoryServiceClient::new(channel.clone());
-        let outreach = OutreachServiceClient::new(channel);
         Self {
-            client,
-            outreach,
+            client: HistoryServiceClient::new(channel.clone()),
+            settings: HistorySettingsServiceClient::new(channel.clone()),
+            outreach: OutreachServiceClient::new(channel),
+            database,
             address,
             metrics_address,
             shutdown,
             tasks,
         }
+    }
+
+    /// Where gRPC is served.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client for reports.
+    pub(crate) async fn reports(&self) -> ReportServiceClient<Channel> {
+        let client = ReportServiceClient::connect(format!("http://{}", self.address));
+        client.await.expect("the service is reached")
     }
 
     /// Ends it as SIGTERM does.
@@ -156,6 +184,7 @@ impl Running {
                 ticket_id,
                 page_size: 500,
                 page_token,
+                newest_first: false,
             };
             let request = actor.sign(Request::new(message));
             let response = self.client.clone().list_conversation(request).await;
@@ -203,11 +232,11 @@ impl Running {
     }
 }
 
-/// Somebody of a tenant with the permission for the history of all bots.
+/// An administrator of a tenant with the permission for the history of all bots, who is bound to no contacts.
 pub(crate) fn viewer(tenant_id: i64) -> Actor {
     Actor {
         tenant_id,
-        kind: ActorKind::Agent(12),
+        kind: ActorKind::Administrator(1),
         permissions: Permissions::NONE.with(Permission::HistoryView),
         bots: BotScope::All,
     }
@@ -218,6 +247,14 @@ pub(crate) fn viewer_of(tenant_id: i64, bot_ids: &[i64]) -> Actor {
     Actor {
         bots: BotScope::Only(bot_ids.to_vec()),
         ..viewer(tenant_id)
+    }
+}
+
+/// An agent of tenant 1 with the permission in his calls, for some bots.
+pub(crate) fn agent(agent_id: i64, bot_ids: &[i64]) -> Actor {
+    Actor {
+        kind: ActorKind::Agent(agent_id),
+        ..viewer_of(1, bot_ids)
     }
 }
 

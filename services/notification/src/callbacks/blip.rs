@@ -58,6 +58,7 @@ fn read_notification(body: &Value, event: &Value) -> Option<Status> {
             None => String::new(),
         },
         failure_code,
+        is_window_closed: false,
     })
 }
 

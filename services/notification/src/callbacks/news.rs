@@ -31,6 +31,8 @@ pub(crate) struct Status {
     pub(crate) failure_reason: String,
     /// The provider's own code of the failure.
     pub(crate) failure_code: Option<i64>,
+    /// It failed because the customer's last message is too old for free text.
+    pub(crate) is_window_closed: bool,
 }
 
 /// What a customer wrote.

@@ -14,6 +14,8 @@ use super::news::{
 
 /// An E.164 number has so many digits at most.
 const PHONE_DIGITS_MAX: usize = 15;
+/// The code of free text whose customer wrote too long ago.
+const OUTSIDE_WINDOW: i64 = 131_047;
 
 /// Reads the body of a callback for the number with this id. A body may tell of several numbers and of other things than
 /// messages: these are passed over.
@@ -95,7 +97,9 @@ fn read_status(status: &Value) -> Option<Status> {
             .and_then(message_id_of),
         provider_message_id: Some(provider_id(status["id"].as_str()?)?),
         state,
+        is_window_closed: failure_code == Some(OUTSIDE_WINDOW),
         failure_reason: match failure_code {
+            Some(OUTSIDE_WINDOW) => "OUTSIDE_WINDOW".to_owned(),
             Some(code) => format!("WHATSAPP_{code}"),
             None if is_failed => "WHATSAPP_FAILED".to_owned(),
             None => String::new(),
@@ -217,6 +221,7 @@ mod tests {
                     state: ActiveMessageState::Sent,
                     failure_reason: String::new(),
                     failure_code: None,
+                    is_window_closed: false,
                 },
                 Status {
                     message_id: None,
@@ -224,6 +229,7 @@ mod tests {
                     state: ActiveMessageState::Failed,
                     failure_reason: "WHATSAPP_131026".to_owned(),
                     failure_code: Some(131_026),
+                    is_window_closed: false,
                 },
             ]
         );

@@ -9,7 +9,8 @@ use plazo_proto::ticketing::v1::{MessageKind, MessageRecorded, TicketEvent};
 
 use crate::message::{self, NewMessage};
 use crate::store::erasing::ErasedTicket;
-use crate::store::feed::{CallOff, TicketKey};
+use crate::store::feed::CallOff;
+use crate::store::ticket_positions::TicketKey;
 
 /// An event is missing or came twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,11 +1,13 @@
 //! `ChannelAccountService`.
 
+mod updating;
+
 use plazo_proto::common::v1::Channel;
 use plazo_proto::notification::v1::channel_account_service_server::ChannelAccountService;
 use plazo_proto::notification::v1::{
     ChannelAccount, CreateChannelAccountRequest, CreateChannelAccountResponse,
     ListChannelAccountsRequest, ListChannelAccountsResponse, SetChannelAccountEnabledRequest,
-    SetChannelAccountEnabledResponse,
+    SetChannelAccountEnabledResponse, UpdateChannelAccountRequest, UpdateChannelAccountResponse,
 };
 use plazo_service::status::FieldViolations;
 use plazo_service::{
@@ -58,6 +60,22 @@ impl ChannelAccountService for ChannelAccounts {
         Ok(Response::new(answer))
     }
 
+    async fn update_channel_account(
+        &self,
+        request: Request<UpdateChannelAccountRequest>,
+    ) -> Result<Response<UpdateChannelAccountResponse>, Status> {
+        let actor = tenant_actor(&request)?;
+        let request = request.into_inner();
+        let update = self.check_update(actor.tenant_id, &request).await?;
+        let key = RequestKey::new(&actor, "UpdateChannelAccount", &request, |it| {
+            &mut it.request_id
+        })?;
+        let (this, tenant_id) = (self.clone(), actor.tenant_id);
+        let answer =
+            commit_in_background(async move { this.update(tenant_id, update, &key).await }).await?;
+        Ok(Response::new(answer))
+    }
+
     async fn list_channel_accounts(
         &self,
         request: Request<ListChannelAccountsRequest>,
@@ -104,10 +122,7 @@ impl ChannelAccountService for ChannelAccounts {
             accounts::set_enabled(&mut connection, tenant_id, channel_account_id, enabled)
                 .await
                 .map_err(Error::from)?
-                .ok_or(Error::NotFound {
-                    kind: "channel account",
-                    id: channel_account_id,
-                })?;
+                .ok_or(not_found(channel_account_id))?;
         self.wakers.sender.notify_one();
         Ok(Response::new(SetChannelAccountEnabledResponse {
             account: Some(to_proto(account)),
@@ -140,16 +155,19 @@ impl ChannelAccounts {
         key: &RequestKey,
     ) -> Result<CreateChannelAccountResponse, Error> {
         let mut transaction = self.pool.begin().await?;
-        if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
+        let first: Option<CreateChannelAccountResponse> =
+            requests::first_answer(&mut transaction, key).await?;
+        if let Some(mut answer) = first {
+            let id = answer
+                .account
+                .as_ref()
+                .map_or(0, |it| it.channel_account_id);
+            let secret = accounts::signing_secret(&mut transaction, tenant_id, id).await?;
+            answer.signing_secret = secret_text(&secret.unwrap_or_default());
             return Ok(answer);
         }
         let channel_account_id = accounts::create(&mut transaction, tenant_id, &account).await?;
-        let secret = &account.signing_secret.0;
-        let signing_secret = if secret.is_empty() {
-            String::new()
-        } else {
-            signing::secret_text(secret)
-        };
+        let signing_secret = secret_text(&account.signing_secret.0);
         let account = to_proto(Account {
             channel_account_id,
             name: account.name,
@@ -159,14 +177,33 @@ impl ChannelAccounts {
             enabled: true,
             stopped_reason: String::new(),
             stopped_at: None,
+            version: 1,
         });
-        let answer = CreateChannelAccountResponse {
+        let mut answer = CreateChannelAccountResponse {
             account: Some(account),
-            signing_secret,
+            signing_secret: String::new(),
         };
+        // The secret stays in one place.
         requests::keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
+        answer.signing_secret = signing_secret;
         Ok(answer)
+    }
+}
+
+/// As Standard Webhooks writes it; empty for none.
+fn secret_text(secret: &[u8]) -> String {
+    if secret.is_empty() {
+        String::new()
+    } else {
+        signing::secret_text(secret)
+    }
+}
+
+fn not_found(channel_account_id: i64) -> Error {
+    Error::NotFound {
+        kind: "channel account",
+        id: channel_account_id,
     }
 }
 
@@ -180,5 +217,6 @@ fn to_proto(account: Account) -> ChannelAccount {
         credential_name: account.credential_name,
         stopped_reason: account.stopped_reason,
         stop_time: account.stopped_at.map(|at| to_proto_time(at.to_jiff())),
+        etag: account.version.to_string(),
     }
 }

@@ -16,6 +16,7 @@ use reqwest::{Client, Response, redirect};
 
 use super::channel::{ChannelSender, Outcome};
 use super::provider::{credential_missing, of_error, secrets_of};
+use super::roots::Roots;
 use super::webhook::WebhookClientError;
 use crate::account::decode_settings;
 use crate::config::BlipConfig;
@@ -36,12 +37,14 @@ impl BlipSender {
     pub(crate) fn new(
         config: &BlipConfig,
         credentials: Credentials,
+        roots: &Roots,
     ) -> Result<Self, WebhookClientError> {
         let client = Client::builder()
             .user_agent(concat!("plazo-notification/", env!("CARGO_PKG_VERSION")))
             // The key must not follow one.
             .redirect(redirect::Policy::none())
             .no_proxy()
+            .tls_certs_merge(roots.http())
             .https_only(config.base_url.starts_with("https:"))
             .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
             .timeout(Duration::from_millis(config.request_timeout_ms))

@@ -8,7 +8,7 @@ use plazo_proto::common::v1::Channel;
 use tokio::time::Instant;
 
 use super::Senders;
-use super::pace::Pace;
+use super::pace::{Line, Pace};
 use super::retry::Schedule;
 use super::webhook::WebhookSender;
 use crate::config::Config;
@@ -222,7 +222,7 @@ impl Channels {
     ) -> (Timestamp, Outcome) {
         let turn = provider
             .pace
-            .turn(message.channel_account_id, &message.recipient_address.0)
+            .turn(&Line::of(message), &message.recipient_address.0)
             .await;
         let attempt_at = time_of(message, claimed_at);
         let outcome = if let Err(wait) = turn {
@@ -367,11 +367,12 @@ mod tests {
 
     use super::*;
     use crate::credentials::Credentials;
+    use crate::sending::Roots;
 
     fn channels() -> Channels {
         let config: Config = load(&ConfigSources::default()).expect("the defaults are valid");
         let credentials = Credentials::new(&config.credentials, []);
-        let senders = Senders::new(&config, &credentials).expect("clients");
+        let senders = Senders::new(&config, &credentials, &Roots::default()).expect("clients");
         Channels::new(senders, &config)
     }
 
@@ -390,6 +391,7 @@ mod tests {
             body_text: Redacted("text".to_owned()),
             image_url: Redacted(String::new()),
             last_customer_message_at: None,
+            text_refused: false,
             accepted_at: now,
             queued_at: now,
             valid_until: None,

@@ -24,6 +24,7 @@ use plazo_service::Redacted;
 use super::address::{AddressPolicy, UrlError};
 use super::channel::{ChannelSender, Outcome};
 use super::provider::{credential_missing, secrets_of, uncertain};
+use super::roots::Roots;
 use crate::account::decode_settings;
 use crate::config::EmailConfig;
 use crate::credentials::Credentials;
@@ -31,6 +32,11 @@ use crate::store::queue::Claimed;
 use connections::{Connections, Server};
 use mail::Mail;
 use verdict::{Failure, Step};
+
+/// Whether mails can go from or to an address.
+pub(crate) fn is_mail_address(text: &str) -> bool {
+    mail::address(text).is_some()
+}
 
 /// Sends by the mail servers of accounts.
 #[derive(Debug)]
@@ -47,11 +53,12 @@ impl EmailSender {
         config: &EmailConfig,
         policy: AddressPolicy,
         credentials: Credentials,
+        roots: &Roots,
     ) -> Self {
         Self {
             credentials,
             policy,
-            connections: Connections::new(config),
+            connections: Connections::new(config, roots),
             allow_without_tls: config.allow_without_tls,
             request_timeout: Duration::from_millis(config.request_timeout_ms),
         }

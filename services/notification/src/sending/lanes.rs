@@ -51,7 +51,7 @@ struct Lane {
 
 /// One message in flight; gives its place back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     account_id: i64,
     rules: BreakerRules,
     by_account: Arc<Mutex<HashMap<i64, Lane>>>,

@@ -3,6 +3,7 @@
 const OPEN: &str = "{{";
 const CLOSE: &str = "}}";
 const TEXT: &str = "text";
+const WIDE_GAP: &str = "     ";
 
 /// Why a parameter is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -13,10 +14,16 @@ pub(crate) enum ParameterError {
     /// Opening braces alone.
     #[error("{{{{ is not closed by }}}}; two literal braces are written as {{{{{{{{")]
     Unclosed,
+    /// More than the provider takes.
+    #[error("must not have more than four spaces in a row")]
+    WideGap,
 }
 
-/// Refuses everything that begins with two braces and is no placeholder.
+/// Refuses everything that begins with two braces and is no placeholder, and what providers refuse each time.
 pub(crate) fn check(parameter: &str) -> Result<(), ParameterError> {
+    if parameter.contains(WIDE_GAP) {
+        return Err(ParameterError::WideGap);
+    }
     render(parameter, "").map(|_| ())
 }
 
@@ -74,17 +81,30 @@ mod tests {
             ("{{}}", ParameterError::Unknown),
             ("{{text", ParameterError::Unclosed),
             ("{{text}} {{", ParameterError::Unclosed),
+            ("a     b", ParameterError::WideGap),
         ] {
             assert_eq!(check(parameter), Err(error), "{parameter}");
         }
     }
 
+    /// Mostly braces and names.
+    fn parameters() -> impl Strategy<Value = String> {
+        const PARTS: [&str; 9] = ["{", "}", "{{", "}}", "text", "{{text}}", "a", "é", " "];
+        let parts = proptest::collection::vec(proptest::sample::select(&PARTS[..]), 0..20);
+        prop_oneof![parts.prop_map(|parts| parts.concat()), ".{0,40}"]
+    }
+
     proptest! {
         #[test]
-        fn any_parameter_and_text_will_do(parameter in ".{0,40}", text in "(?s).{0,40}") {
-            if let Ok(rendered) = render(&parameter, &text) {
-                prop_assert!(check(&parameter).is_ok());
-                prop_assert!(rendered.len() <= parameter.len() + text.len() * parameter.len());
+        fn any_parameter_and_text_will_do(parameter in parameters(), text in "(?s).{0,40}") {
+            // One that was saved never fails, whatever the text says.
+            match (check(&parameter), render(&parameter, &text)) {
+                (Ok(()), rendered) => {
+                    let rendered = rendered.expect("it was checked");
+                    prop_assert!(rendered.len() <= parameter.len() + text.len() * parameter.len());
+                }
+                (Err(ParameterError::WideGap), _) => {}
+                (Err(refused), rendered) => prop_assert_eq!(rendered, Err(refused)),
             }
         }
     }

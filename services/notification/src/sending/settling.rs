@@ -2,43 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use plazo_service::status;
-use tokio::sync::mpsc;
-
-use super::{Place, Sender};
-use crate::backoff::Backoff;
+use super::Sender;
 use crate::store::accounts;
 use crate::store::queue::{self, AccountChange, Settlement};
 
-/// Outcomes in one transaction.
-const BATCH: usize = 256;
-
 impl Sender {
-    /// Writes outcomes until no more come. One that can't be written is kept and written later; when that
-    /// takes longer than its lease, the message is sent again.
-    pub(super) async fn settle_all(&self, mut outcomes: mpsc::Receiver<(Settlement, Place)>) {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut backoff = Backoff::new(20, 1_000);
-        while outcomes.recv_many(&mut batch, BATCH).await > 0 {
-            let settlements: Vec<_> = batch
-                .iter()
-                .map(|(settlement, _)| settlement.clone())
-                .collect();
-            while let Err(error) = self.settle(&settlements).await {
-                tracing::warn!(
-                    error = status::chain(&error),
-                    "outcomes can't be written yet"
-                );
-                tokio::time::sleep(backoff.next()).await;
-            }
-            backoff.reset();
-            // Gives their places back, and an account that was full may have more.
-            batch.clear();
-            self.wakers.wake();
-        }
-    }
-
-    async fn settle(&self, settlements: &[Settlement]) -> Result<(), sqlx::Error> {
+    /// Writes outcomes in one transaction. When that takes longer than the lease, a webhook is sent again.
+    pub(super) async fn write(&self, settlements: &[Settlement]) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         queue::settle(&mut transaction, settlements).await?;
         // In the order of ids, as all lock them.

@@ -19,7 +19,7 @@ impl Sender {
             }
             self.channels.forget_idle();
             if shutdown
-                .run_until_cancelled(tokio::time::sleep(self.poll))
+                .run_until_cancelled(tokio::time::sleep(self.rhythm.poll))
                 .await
                 .is_none()
             {

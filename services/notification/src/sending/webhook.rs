@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::address::{AddressPolicy, AddressRefused, UrlError};
 use super::channel::{ChannelSender, Outcome};
+use super::roots::Roots;
 use super::signing;
 use crate::account::decode_settings;
 use crate::config::WebhookConfig;
@@ -49,7 +50,7 @@ pub(crate) struct WebhookSender {
 }
 
 impl WebhookSender {
-    pub(crate) fn new(config: &WebhookConfig) -> Result<Self, WebhookClientError> {
+    pub(crate) fn new(config: &WebhookConfig, roots: &Roots) -> Result<Self, WebhookClientError> {
         let policy = AddressPolicy::new(config);
         let client = Client::builder()
             .user_agent(concat!("plazo-notification/", env!("CARGO_PKG_VERSION")))
@@ -57,6 +58,7 @@ impl WebhookSender {
             .redirect(redirect::Policy::none())
             .no_proxy()
             .dns_resolver(policy)
+            .tls_certs_merge(roots.http())
             .https_only(!config.allow_http)
             .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
             .timeout(Duration::from_millis(config.request_timeout_ms))

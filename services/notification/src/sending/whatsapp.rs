@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::channel::{ChannelSender, Outcome};
 use super::provider::{credential_missing, of_error, secrets_of};
+use super::roots::Roots;
 use super::webhook::WebhookClientError;
 use crate::account::decode_settings;
 use crate::config::WhatsAppConfig;
@@ -55,12 +56,14 @@ impl WhatsAppSender {
     pub(crate) fn new(
         config: &WhatsAppConfig,
         credentials: Credentials,
+        roots: &Roots,
     ) -> Result<Self, WebhookClientError> {
         let client = Client::builder()
             .user_agent(concat!("plazo-notification/", env!("CARGO_PKG_VERSION")))
             // The credential must not follow one.
             .redirect(redirect::Policy::none())
             .no_proxy()
+            .tls_certs_merge(roots.http())
             .https_only(config.base_url.starts_with("https:"))
             .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
             // Shorter than the provider keeps them: one that it closes as a request goes out leaves uncertainty.
@@ -177,7 +180,8 @@ impl ChannelSender for WhatsAppSender {
 }
 
 fn is_in_window(message: &Claimed, now: Timestamp) -> bool {
-    message
-        .last_customer_message_at
-        .is_some_and(|at| now.duration_since(at.to_jiff()) < WINDOW)
+    !message.text_refused
+        && message
+            .last_customer_message_at
+            .is_some_and(|at| now.duration_since(at.to_jiff()) < WINDOW)
 }

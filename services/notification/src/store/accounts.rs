@@ -17,6 +17,8 @@ pub(crate) struct Account {
     /// Empty unless it is stopped.
     pub(crate) stopped_reason: String,
     pub(crate) stopped_at: Option<jiff_sqlx::Timestamp>,
+    /// Changes with each change that a call makes.
+    pub(crate) version: i64,
 }
 
 /// An account to create.
@@ -58,8 +60,62 @@ pub(crate) async fn find(
 ) -> Result<Option<Account>, sqlx::Error> {
     sqlx::query_as!(
         Account,
-        "SELECT channel_account_id, name, channel, settings, credential_name, enabled, stopped_reason, stopped_at
+        "SELECT channel_account_id, name, channel, settings, credential_name, enabled, stopped_reason, stopped_at,
+             version
          FROM channel_accounts WHERE tenant_id = $1 AND channel_account_id = $2",
+        tenant_id,
+        channel_account_id
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// One account of a tenant, which nobody else changes until the end of the transaction.
+pub(crate) async fn lock(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    channel_account_id: i64,
+) -> Result<Option<Account>, sqlx::Error> {
+    sqlx::query_as!(
+        Account,
+        "SELECT channel_account_id, name, channel, settings, credential_name, enabled, stopped_reason, stopped_at,
+             version
+         FROM channel_accounts WHERE tenant_id = $1 AND channel_account_id = $2 FOR UPDATE",
+        tenant_id,
+        channel_account_id
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// Writes the name, the settings and the credential's name of an account; its new version.
+pub(crate) async fn update(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    account: &Account,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        "UPDATE channel_accounts SET name = $3, settings = $4, credential_name = $5, version = version + 1
+         WHERE tenant_id = $1 AND channel_account_id = $2
+         RETURNING version",
+        tenant_id,
+        account.channel_account_id,
+        account.name,
+        account.settings,
+        account.credential_name
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// The key of a webhook account's signatures; empty for other channels, none when there is no such account.
+pub(crate) async fn signing_secret(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    channel_account_id: i64,
+) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT signing_secret FROM channel_accounts WHERE tenant_id = $1 AND channel_account_id = $2",
         tenant_id,
         channel_account_id
     )
@@ -76,7 +132,8 @@ pub(crate) async fn list(
 ) -> Result<Vec<Account>, sqlx::Error> {
     sqlx::query_as!(
         Account,
-        "SELECT channel_account_id, name, channel, settings, credential_name, enabled, stopped_reason, stopped_at
+        "SELECT channel_account_id, name, channel, settings, credential_name, enabled, stopped_reason, stopped_at,
+             version
          FROM channel_accounts
          WHERE tenant_id = $1 AND channel_account_id > $2 ORDER BY channel_account_id LIMIT $3",
         tenant_id,
@@ -98,11 +155,12 @@ pub(crate) async fn set_enabled(
         Account,
         "UPDATE channel_accounts
          SET enabled = $3,
+             version = version + 1,
              stopped_reason = CASE WHEN $3 THEN '' ELSE stopped_reason END,
              stopped_at = CASE WHEN $3 THEN NULL ELSE stopped_at END
          WHERE tenant_id = $1 AND channel_account_id = $2
          RETURNING channel_account_id, name, channel, settings, credential_name, enabled, stopped_reason,
-             stopped_at",
+             stopped_at, version",
         tenant_id,
         channel_account_id,
         enabled

@@ -62,6 +62,7 @@ pub(crate) async fn apply(
         .iter()
         .map(|it| it.failure_reason.as_str())
         .collect();
+    let closed: Vec<bool> = statuses.iter().map(|it| it.is_window_closed).collect();
     let row = sqlx::query_file!(
         "queries/apply_statuses.sql",
         account.tenant_id,
@@ -70,7 +71,8 @@ pub(crate) async fn apply(
         &provider_ids as &[Option<&str>],
         &states,
         &places,
-        &reasons as &[&str]
+        &reasons as &[&str],
+        &closed
     )
     .fetch_one(connection)
     .await?;

@@ -8,7 +8,7 @@ use plazo_proto::notification::v1::ActiveMessageState;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::feed::TicketKey;
+use super::ticket_positions::TicketKey;
 use crate::subscriptions::without_customer_data;
 
 /// A ticket whose customer's personal data are to be erased.
@@ -71,6 +71,10 @@ pub(crate) async fn erased_of(
 
 /// An erasure of whose tickets all were told.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "erasure_id is what all others call it"
+)]
 pub(crate) struct Erasure {
     pub(crate) tenant_id: i64,
     pub(crate) erasure_id: i64,

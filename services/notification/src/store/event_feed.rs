@@ -1,12 +1,8 @@
 //! How far the live feed of events for subscribers has come, and places in it to begin replays from.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use sqlx::{PgConnection, PgExecutor};
-
-use super::feed::TicketKey;
 
 /// A place in the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,45 +110,4 @@ pub(crate) async fn mark_before_time(
     )
     .fetch_optional(connection)
     .await
-}
-
-/// The last `ticket_seq` that the live feed has shown of each of the tickets that has one.
-pub(crate) async fn ticket_positions(
-    connection: &mut PgConnection,
-    tickets: &[TicketKey],
-) -> Result<BTreeMap<TicketKey, i64>, sqlx::Error> {
-    let (tenant_ids, ticket_ids): (Vec<i64>, Vec<i64>) = tickets.iter().copied().unzip();
-    let rows = sqlx::query!(
-        "SELECT p.tenant_id, p.ticket_id, p.ticket_seq
-         FROM unnest($1::bigint[], $2::bigint[]) AS u (tenant_id, ticket_id)
-         JOIN event_ticket_positions AS p ON p.tenant_id = u.tenant_id AND p.ticket_id = u.ticket_id",
-        &tenant_ids,
-        &ticket_ids
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| ((row.tenant_id, row.ticket_id), row.ticket_seq))
-        .collect())
-}
-
-/// Keeps them.
-pub(crate) async fn keep_ticket_positions(
-    connection: &mut PgConnection,
-    positions: &BTreeMap<TicketKey, i64>,
-) -> Result<(), sqlx::Error> {
-    let (tenant_ids, ticket_ids): (Vec<i64>, Vec<i64>) = positions.keys().copied().unzip();
-    let seqs: Vec<i64> = positions.values().copied().collect();
-    sqlx::query!(
-        "INSERT INTO event_ticket_positions (tenant_id, ticket_id, ticket_seq)
-         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
-         ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET ticket_seq = excluded.ticket_seq",
-        &tenant_ids,
-        &ticket_ids,
-        &seqs
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }

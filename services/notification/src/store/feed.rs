@@ -1,15 +1,12 @@
 //! How far the feed is applied, and what its events do to stored messages.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use plazo_proto::notification::v1::ActiveMessageKind;
 use sqlx::{PgConnection, PgPool};
 
-const FEED: &str = "ticketing";
+use super::ticket_positions::TicketKey;
 
-/// A ticket, by tenant and id.
-pub(crate) type TicketKey = (i64, i64);
+const FEED: &str = "ticketing";
 
 /// An event that makes queued messages of one kind and of its ticket pointless.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,47 +51,6 @@ pub(crate) async fn advance(
     .fetch_optional(transaction)
     .await?;
     Ok(moved_at.map(jiff_sqlx::Timestamp::to_jiff))
-}
-
-/// The last applied `ticket_seq` of each of the tickets that has one.
-pub(crate) async fn ticket_positions(
-    transaction: &mut PgConnection,
-    tickets: &[TicketKey],
-) -> Result<BTreeMap<TicketKey, i64>, sqlx::Error> {
-    let (tenant_ids, ticket_ids): (Vec<i64>, Vec<i64>) = tickets.iter().copied().unzip();
-    let rows = sqlx::query!(
-        "SELECT p.tenant_id, p.ticket_id, p.ticket_seq
-         FROM unnest($1::bigint[], $2::bigint[]) AS u (tenant_id, ticket_id)
-         JOIN ticket_positions AS p ON p.tenant_id = u.tenant_id AND p.ticket_id = u.ticket_id",
-        &tenant_ids,
-        &ticket_ids
-    )
-    .fetch_all(transaction)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| ((row.tenant_id, row.ticket_id), row.ticket_seq))
-        .collect())
-}
-
-/// Keeps the last applied `ticket_seq` of tickets.
-pub(crate) async fn keep_ticket_positions(
-    transaction: &mut PgConnection,
-    positions: &BTreeMap<TicketKey, i64>,
-) -> Result<(), sqlx::Error> {
-    let (tenant_ids, ticket_ids): (Vec<i64>, Vec<i64>) = positions.keys().copied().unzip();
-    let seqs: Vec<i64> = positions.values().copied().collect();
-    sqlx::query!(
-        "INSERT INTO ticket_positions (tenant_id, ticket_id, ticket_seq)
-         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
-         ON CONFLICT (tenant_id, ticket_id) DO UPDATE SET ticket_seq = excluded.ticket_seq",
-        &tenant_ids,
-        &ticket_ids,
-        &seqs
-    )
-    .execute(transaction)
-    .await?;
-    Ok(())
 }
 
 /// Notes for messages that were stored before, by a call, that the feed has shown their requests:

@@ -23,6 +23,8 @@ pub(crate) struct Claimed {
     pub(crate) body_text: Redacted<String>,
     pub(crate) image_url: Redacted<String>,
     pub(crate) last_customer_message_at: Option<jiff_sqlx::Timestamp>,
+    /// The provider refused the free text after it had taken it, because the window was closed.
+    pub(crate) text_refused: bool,
     pub(crate) accepted_at: Timestamp,
     /// When its attempts began: its acceptance, or the last time that somebody sent it again.
     pub(crate) queued_at: Timestamp,

@@ -12,7 +12,7 @@ pub(super) struct InFlight {
 
 /// One event in flight; gives its place back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     subscription_id: i64,
     in_flight: Arc<Mutex<HashMap<i64, u32>>>,
 }

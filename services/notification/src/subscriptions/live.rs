@@ -1,29 +1,21 @@
 //! The live feed: each event is queued for the subscriptions that want it, once.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_proto::ticketing::v1::{StreamEventsResponse, TicketEvent};
-use plazo_service::{ServiceChannel, status};
+use plazo_service::ServiceChannel;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use super::{EventMetrics, EventWakers, fan_out};
-use crate::backoff::Backoff;
 use crate::config::FeedConfig;
-use crate::feed::plan::{self, SequenceBroken};
-use crate::feed::stream::{EventStream, StreamError};
+use crate::feed::following::{FollowError, Follower, follow};
+use crate::feed::plan;
 use crate::message::from_proto_time;
 use crate::store::event_feed::Place;
 use crate::store::subscriptions::Subscription;
-use crate::store::{deliveries, event_feed, replays, subscriptions};
-
-/// A batch that loses against another transaction is tried so often in all before the stream is opened anew.
-const MAX_ATTEMPTS: u32 = 4;
-
-/// How long a replica rests after another one was faster, so that one of them does the work.
-const OTHER_REPLICA_REST: Duration = Duration::from_secs(2);
+use crate::store::ticket_positions::FeedKind;
+use crate::store::{deliveries, event_feed, replays, subscriptions, ticket_positions};
 
 /// Follows the event stream for subscribers.
 #[derive(Debug, Clone)]
@@ -37,130 +29,39 @@ pub(crate) struct LiveFeed {
     pub(crate) metrics: EventMetrics,
 }
 
-/// Why the stream was left.
-#[derive(Debug, thiserror::Error)]
-enum LiveFeedError {
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    #[error("database")]
-    Database(#[from] sqlx::Error),
-    #[error("another replica has applied these events")]
-    Overtaken,
-    /// Going on would lose events: somebody must look.
-    #[error(transparent)]
-    Sequence(#[from] SequenceBroken),
-}
-
-impl LiveFeedError {
-    fn is_lasting(&self) -> bool {
-        matches!(
-            self,
-            Self::Stream(StreamError::Position(_)) | Self::Sequence(_)
-        )
-    }
-}
-
 impl LiveFeed {
     /// Follows the stream until shutdown. When events are missing it stops and says so.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let mut backoff = Backoff::new(self.config.first_backoff_ms, self.config.max_backoff_ms);
-        self.metrics.feed_stopped.set(0);
-        loop {
-            let error = tokio::select! {
-                () = shutdown.cancelled() => return,
-                error = self.consume(&mut backoff) => error,
-            };
-            if error.is_lasting() {
-                self.metrics.feed_stopped.set(1);
-                tracing::error!(
-                    error = status::chain(&error),
-                    "no more events are queued for webhook subscriptions, until the cause is mended and the \
-                     service started again"
-                );
-                shutdown.cancelled().await;
-                return;
-            }
-            let wait = match error {
-                LiveFeedError::Overtaken => OTHER_REPLICA_REST,
-                _ => backoff.next(),
-            };
-            if shutdown
-                .run_until_cancelled(tokio::time::sleep(wait))
-                .await
-                .is_none()
-            {
-                // Both ends go at the same time: nothing to complain of.
-                return;
-            }
-            tracing::warn!(
-                error = status::chain(&error),
-                "the event stream for webhook subscriptions is opened again"
-            );
-        }
+        follow(&self, &self.client, &self.config, shutdown).await;
+    }
+}
+
+impl Follower for LiveFeed {
+    const PURPOSE: &'static str = "webhook subscriptions";
+
+    async fn position(&self) -> Result<String, sqlx::Error> {
+        Ok(event_feed::place(&self.pool).await?.position)
     }
 
-    async fn consume(&self, backoff: &mut Backoff) -> LiveFeedError {
-        match self.follow(backoff).await {
-            Err(error) => error,
-            Ok(never) => match never {},
-        }
+    fn show_stopped(&self, is_stopped: bool) {
+        self.metrics.feed_stopped.set(i64::from(is_stopped));
     }
 
-    /// Opens the stream at the stored position and applies it until something fails.
-    async fn follow(
-        &self,
-        backoff: &mut Backoff,
-    ) -> Result<std::convert::Infallible, LiveFeedError> {
-        let mut position = event_feed::place(&self.pool).await?.position;
-        let silence = Duration::from_millis(self.config.silence_timeout_ms);
-        let mut stream = EventStream::open(&self.client, &position, silence).await?;
-        loop {
-            let batch = stream.next().await?;
-            backoff.reset();
-            self.apply(&position, &batch).await?;
-            position = batch.position;
-        }
+    fn show_no_lag(&self) {
+        self.metrics.feed_lag_seconds.set(0.0);
     }
 
-    /// Applies a batch that follows `position`, as a whole.
-    async fn apply(
-        &self,
-        position: &str,
-        batch: &StreamEventsResponse,
-    ) -> Result<(), LiveFeedError> {
-        if batch.events.is_empty() {
-            self.metrics.feed_lag_seconds.set(0.0);
-            if batch.position == position {
-                return Ok(());
-            }
-        }
-        let mut attempt = 1;
-        loop {
-            match self.apply_once(position, batch).await {
-                Err(LiveFeedError::Database(error))
-                    if plazo_database::is_conflict(&error) && attempt < MAX_ATTEMPTS =>
-                {
-                    attempt += 1;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn apply_once(
-        &self,
-        position: &str,
-        batch: &StreamEventsResponse,
-    ) -> Result<(), LiveFeedError> {
+    async fn apply(&self, position: &str, batch: &StreamEventsResponse) -> Result<(), FollowError> {
         let mut transaction = self.pool.begin().await?;
         let place = event_feed::lock_place(&mut transaction).await?;
         if place.position != position {
-            return Err(LiveFeedError::Overtaken);
+            return Err(FollowError::Overtaken);
         }
         let tickets = plan::tickets_of(&batch.events);
-        let before = event_feed::ticket_positions(&mut transaction, &tickets).await?;
+        let before =
+            ticket_positions::find(&mut transaction, FeedKind::Subscriptions, &tickets).await?;
         let after = plan::follow(&batch.events, &before)?;
-        event_feed::keep_ticket_positions(&mut transaction, &after).await?;
+        ticket_positions::keep(&mut transaction, FeedKind::Subscriptions, &after).await?;
 
         let queued = self.queue(&mut transaction, &place, &batch.events).await?;
         event_feed::mark(&mut transaction, queued > 0).await?;
@@ -179,7 +80,9 @@ impl LiveFeed {
         }
         Ok(())
     }
+}
 
+impl LiveFeed {
     /// Queues the events that stand behind `place`; how many deliveries that makes.
     async fn queue(
         &self,

@@ -21,7 +21,7 @@ use crate::store::{deliveries, event_feed, replays, subscriptions};
 const BATCHES: u32 = 20;
 
 /// How long a replica may have a replay. It is lost only when the replica dies.
-const LEASE: Duration = Duration::from_mins(1);
+const LEASE: Duration = Duration::from_secs(20);
 
 /// A batch is there at once, since it is of the past.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -66,11 +66,10 @@ impl Replays {
                 Ok(Some(replay)) => {
                     backoff.reset();
                     // Committed batch by batch: one that is left halfway is taken up again.
-                    if shutdown
-                        .run_until_cancelled(self.carry_on(replay))
-                        .await
-                        .is_none()
-                    {
+                    let carried_on = shutdown.run_until_cancelled(self.carry_on(replay.clone()));
+                    if carried_on.await.is_none() {
+                        // Another replica, or this one when it is back, need not wait for the end of the lease.
+                        let _ = replays::release(&self.pool, &replay, Duration::ZERO).await;
                         return;
                     }
                     continue;

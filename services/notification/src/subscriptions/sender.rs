@@ -7,27 +7,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
 use jiff::SignedDuration;
-use plazo_service::status;
 use sqlx::PgPool;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::in_flight::{InFlight, Slot};
 use super::{EventMetrics, EventWakers, webhook_id};
-use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::fault::FaultPoint;
+use crate::pipeline::{self, Rhythm, Work};
 use crate::sending::retry::Schedule;
 use crate::sending::{Outcome, SignedCall, WebhookSender};
 use crate::store::deliveries::{self, ClaimedEvent, EventClaimLimits, EventSettlement, state};
 use crate::store::subscriptions;
-
-/// Outcomes in one transaction.
-const BATCH: usize = 256;
 
 /// An endpoint that asks to be left alone is, with all its events, but not for longer. The event itself waits as long as
 /// was asked.
@@ -41,26 +34,11 @@ pub(crate) struct EventSender {
     schedule: Schedule,
     wakers: EventWakers,
     metrics: EventMetrics,
-    max_in_flight: u32,
+    in_flight: InFlight,
     max_per_subscription: u32,
+    rhythm: Rhythm,
     lease: Duration,
-    poll: Duration,
     after_send: Arc<FaultPoint>,
-}
-
-/// A claimed event with its place among those in flight.
-#[derive(Debug)]
-struct Job {
-    claimed: ClaimedEvent,
-    claimed_at: Instant,
-    place: Place,
-}
-
-/// Held from the claim until the outcome is written.
-#[derive(Debug)]
-struct Place {
-    _permit: OwnedSemaphorePermit,
-    _slot: Slot,
 }
 
 impl EventSender {
@@ -79,159 +57,20 @@ impl EventSender {
             schedule: Schedule::of_webhooks(&config.sender),
             wakers,
             metrics,
-            max_in_flight: subscriptions.max_in_flight,
+            in_flight: InFlight::new(subscriptions.max_in_flight_per_subscription),
             max_per_subscription: subscriptions.max_in_flight_per_subscription,
+            rhythm: Rhythm {
+                max_in_flight: subscriptions.max_in_flight,
+                poll: Duration::from_millis(subscriptions.poll_ms),
+            },
             lease: config.lease(),
-            poll: Duration::from_millis(subscriptions.poll_ms),
             after_send: Arc::new(fault),
         }
     }
 
     /// Sends until shutdown; then what was claimed is still sent and written.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let capacity = self.max_in_flight as usize;
-        // Never full: each entry holds one of the permits.
-        let (jobs_in, jobs) = mpsc::channel(capacity);
-        let (outcomes_in, outcomes) = mpsc::channel(capacity);
-        tokio::join!(
-            self.claim_until(shutdown, jobs_in),
-            self.attempt_all(jobs, outcomes_in),
-            self.settle_all(outcomes),
-        );
-    }
-
-    async fn claim_until(&self, shutdown: CancellationToken, jobs: mpsc::Sender<Job>) {
-        let in_flight = InFlight::new(self.max_per_subscription);
-        let permits = Arc::new(Semaphore::new(self.max_in_flight as usize));
-        let mut backoff = Backoff::new(50, 2_000);
-        let mut after_subscription = -1;
-        while !shutdown.is_cancelled() {
-            // Waits until there is room for one at least.
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                return;
-            };
-            drop(permit);
-            let free = permits.available_permits().max(1);
-            let limits = EventClaimLimits {
-                total: u32::try_from(free).unwrap_or(self.max_in_flight),
-                per_subscription: self.max_per_subscription,
-                room: in_flight.room(),
-                after_subscription,
-                lease: self.lease,
-            };
-            let wait = match deliveries::claim(&self.pool, &limits).await {
-                Ok(claimed) => {
-                    backoff.reset();
-                    let is_full = claimed.len() >= free;
-                    let started_over = after_subscription == -1;
-                    // The next claim goes on behind the last subscription, so that each gets its turn.
-                    after_subscription = match claimed.iter().map(|one| one.subscription_id).max() {
-                        Some(last) if is_full => last,
-                        _ => -1,
-                    };
-                    // After the query, so that no attempt is dated later than it was.
-                    let claimed_at = Instant::now();
-                    for claimed in claimed {
-                        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                            return;
-                        };
-                        let place = Place {
-                            _permit: permit,
-                            _slot: in_flight.take(claimed.subscription_id),
-                        };
-                        let job = Job {
-                            claimed,
-                            claimed_at,
-                            place,
-                        };
-                        if jobs.send(job).await.is_err() {
-                            return;
-                        }
-                    }
-                    if is_full || !started_over {
-                        continue;
-                    }
-                    self.poll
-                }
-                Err(error) => {
-                    tracing::warn!(error = status::chain(&error), "events can't be claimed");
-                    backoff.next()
-                }
-            };
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = self.wakers.sender.notified() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
-    }
-
-    async fn attempt_all(
-        &self,
-        mut jobs: mpsc::Receiver<Job>,
-        outcomes: mpsc::Sender<(EventSettlement, Place)>,
-    ) {
-        let mut in_flight = FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                Some(outcome) = in_flight.next() => {
-                    if outcomes.send(outcome).await.is_err() {
-                        return;
-                    }
-                }
-                job = jobs.recv() => match job {
-                    Some(job) => in_flight.push(self.attempt(job)),
-                    None => break,
-                }
-            }
-        }
-        while let Some(outcome) = in_flight.next().await {
-            if outcomes.send(outcome).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    async fn attempt(&self, job: Job) -> (EventSettlement, Place) {
-        let Job {
-            claimed,
-            claimed_at,
-            place,
-        } = job;
-        let since_claim = SignedDuration::try_from(claimed_at.elapsed()).unwrap_or_default();
-        let attempt_at = claimed.now.checked_add(since_claim).unwrap_or(claimed.now);
-        let call = SignedCall {
-            url: &claimed.webhook_url,
-            secrets: std::iter::once(&claimed.signing_secret)
-                .chain(&claimed.previous_secret)
-                .map(Vec::as_slice)
-                .collect(),
-            id: webhook_id(claimed.event_id),
-            body: claimed.body.clone().into_bytes(),
-        };
-        let began = Instant::now();
-        let (outcome, http_status) = self.webhook.post(call, attempt_at).await;
-        let mut settlement = EventSettlement {
-            tenant_id: claimed.tenant_id,
-            subscription_id: claimed.subscription_id,
-            event_id: claimed.event_id,
-            attempt: claimed.attempts,
-            attempt_at,
-            duration: began.elapsed(),
-            http_status,
-            outcome: "OK".to_owned(),
-            new_state: state::DELIVERED,
-            retry_after: Duration::ZERO,
-            rest: Duration::ZERO,
-            is_gone: false,
-        };
-        self.judge(&mut settlement, claimed.round_attempts, outcome);
-        self.metrics.count_attempt(match settlement.new_state {
-            state::DELIVERED => "delivered",
-            state::FAILED => "failed",
-            _ => "retry",
-        });
-        (settlement, place)
+        pipeline::run(&self, self.rhythm, &self.wakers.sender, shutdown).await;
     }
 
     /// What follows from an attempt.
@@ -272,30 +111,70 @@ impl EventSender {
             }
         }
     }
+}
 
-    /// Writes outcomes until no more come. One that can't be written is kept and written later; when that takes longer
-    /// than its lease, the event is sent again.
-    async fn settle_all(&self, mut outcomes: mpsc::Receiver<(EventSettlement, Place)>) {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut backoff = Backoff::new(20, 1_000);
-        while outcomes.recv_many(&mut batch, BATCH).await > 0 {
-            let settlements: Vec<_> = batch
-                .iter()
-                .map(|(settlement, _)| settlement.clone())
-                .collect();
-            while let Err(error) = self.settle(&settlements).await {
-                tracing::warn!(
-                    error = status::chain(&error),
-                    "outcomes of events can't be written yet"
-                );
-                tokio::time::sleep(backoff.next()).await;
-            }
-            backoff.reset();
-            // Gives their places back: a subscription that was full may have more, and so may a ticket.
-            batch.clear();
-            self.wakers.sender.notify_one();
-            self.wakers.replays.notify_one();
-        }
+impl Work for EventSender {
+    const WHAT: &'static str = "events";
+    type Claimed = ClaimedEvent;
+    type Settlement = EventSettlement;
+    type Slot = Slot;
+
+    async fn claim(&self, total: u32, after_lane: i64) -> Result<Vec<ClaimedEvent>, sqlx::Error> {
+        let limits = EventClaimLimits {
+            total,
+            per_subscription: self.max_per_subscription,
+            room: self.in_flight.room(),
+            after_subscription: after_lane,
+            lease: self.lease,
+        };
+        deliveries::claim(&self.pool, &limits).await
+    }
+
+    fn enter(&self, claimed: &ClaimedEvent) -> (i64, Slot) {
+        let subscription_id = claimed.subscription_id;
+        (subscription_id, self.in_flight.take(subscription_id))
+    }
+
+    async fn attempt(
+        &self,
+        claimed: ClaimedEvent,
+        claimed_at: Instant,
+        _slot: &Slot,
+    ) -> EventSettlement {
+        let since_claim = SignedDuration::try_from(claimed_at.elapsed()).unwrap_or_default();
+        let attempt_at = claimed.now.checked_add(since_claim).unwrap_or(claimed.now);
+        let call = SignedCall {
+            url: &claimed.webhook_url,
+            secrets: std::iter::once(&claimed.signing_secret)
+                .chain(&claimed.previous_secret)
+                .map(Vec::as_slice)
+                .collect(),
+            id: webhook_id(claimed.event_id),
+            body: claimed.body.clone().into_bytes(),
+        };
+        let began = Instant::now();
+        let (outcome, http_status) = self.webhook.post(call, attempt_at).await;
+        let mut settlement = EventSettlement {
+            tenant_id: claimed.tenant_id,
+            subscription_id: claimed.subscription_id,
+            event_id: claimed.event_id,
+            attempt: claimed.attempts,
+            attempt_at,
+            duration: began.elapsed(),
+            http_status,
+            outcome: "OK".to_owned(),
+            new_state: state::DELIVERED,
+            retry_after: Duration::ZERO,
+            rest: Duration::ZERO,
+            is_gone: false,
+        };
+        self.judge(&mut settlement, claimed.round_attempts, outcome);
+        self.metrics.count_attempt(match settlement.new_state {
+            state::DELIVERED => "delivered",
+            state::FAILED => "failed",
+            _ => "retry",
+        });
+        settlement
     }
 
     async fn settle(&self, settlements: &[EventSettlement]) -> Result<(), sqlx::Error> {
@@ -319,5 +198,11 @@ impl EventSender {
             );
         }
         Ok(())
+    }
+
+    /// A ticket may have its next event, too.
+    fn wake(&self) {
+        self.wakers.sender.notify_one();
+        self.wakers.replays.notify_one();
     }
 }

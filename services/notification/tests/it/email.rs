@@ -1,5 +1,6 @@
 //! The e-mail channel against a mail server that keeps to RFC 5321.
 
+use plazo_proto::notification::v1::channel_account::Settings;
 use plazo_proto::notification::v1::{
     AcceptedMessage, ActiveMessageState as State, ListChannelAccountsRequest,
     SetChannelAccountEnabledRequest, SmtpTls,
@@ -276,4 +277,30 @@ async fn neither_private_servers_nor_those_without_tls_are_used_unless_permitted
         service.stop().await;
     }
     assert_eq!(desk.server.visits(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_sender_that_no_mail_can_have_is_refused_when_it_is_saved() {
+    let desk = desk().await;
+    let service = desk.world.start().await;
+    for wrong in [
+        "",
+        "ana",
+        "ana@",
+        "a@b@example.com",
+        "ána@example.com",
+        "a<b>@example.com",
+        "\"a b\"@example.com",
+        "a@example.com\r\nBcc: eva@example.com",
+    ] {
+        let mut account = mailbox(&desk.server, SmtpTls::None);
+        let Some(Settings::Email(email)) = &mut account.settings else {
+            panic!("a mailbox has settings of e-mail");
+        };
+        wrong.clone_into(&mut email.from_address);
+        let refused = create_mailbox(service.api, account).await;
+        let violations = status::violations_of(&refused.expect_err(wrong));
+        assert_eq!(violations[0].0, "account.email.from_address", "{wrong:?}");
+    }
+    service.stop().await;
 }

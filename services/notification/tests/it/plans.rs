@@ -41,6 +41,7 @@ async fn statuses_find_their_messages_by_index() {
         .bind(vec![3_i16; 3])
         .bind(vec![3_i16; 3])
         .bind(vec![""; 3])
+        .bind(vec![false; 3])
         .fetch_all(&mut connection)
         .await
         .expect("the statement is right");

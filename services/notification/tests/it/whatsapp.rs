@@ -288,6 +288,35 @@ async fn the_limits_of_number_and_recipient_are_kept() {
 }
 
 #[tokio::test]
+async fn accounts_of_one_number_share_its_limits() {
+    let folder = folder();
+    let provider = WhatsApp::start().await;
+    let world = provider
+        .world(folder.path())
+        .await
+        .with("whatsapp.messages_per_second", "20")
+        .with("whatsapp.recipient_interval_ms", "1500");
+    provider.limit(Duration::from_millis(1_300), 23);
+    let service = world.start().await;
+    let one = create_whatsapp(service.api, vec![]).await;
+    let other = create_whatsapp(service.api, vec![]).await;
+    let mut messages = Vec::new();
+    for ticket in 1..=60 {
+        let number = (ANA.parse::<i64>().expect("a number") + ticket / 2).to_string();
+        provider.open_window(&number);
+        // Two by two to one recipient.
+        let account = if ticket % 2 == 0 { one } else { other };
+        messages.push(by_whatsapp(warning(ticket, 1), account, &number));
+    }
+    for sent in service.api.send(messages).await {
+        let message = service.api.until(sent.message_id, State::Sent).await;
+        assert_eq!(message.attempts.len(), 1, "the provider slowed it down");
+    }
+    assert_eq!((provider.taken_count(), provider.requests()), (60, 60));
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn a_dead_number_costs_few_attempts_and_harms_no_other() {
     let folder = folder();
     let (provider, world) = quick_world(&folder).await;

@@ -46,6 +46,17 @@ pub(super) fn on_server(server: &Url, database: &str) -> String {
     url.into()
 }
 
+/// The URL of history's database on a server that was given.
+pub(crate) fn history_url(
+    server: &str,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let server = parse(server).map_err(|error| match error {
+        ClusterError::DatabaseUrl(source) => source,
+        other => other.into(),
+    })?;
+    Ok(on_server(&server, Service::History.name()))
+}
+
 /// Makes the databases that are missing.
 pub(super) async fn create(server: &Url) -> Result<(), ClusterError> {
     let is_named = server.path().len() > 1;

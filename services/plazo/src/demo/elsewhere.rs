@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use plazo_proto::history::v1::history_service_client::HistoryServiceClient;
-use plazo_proto::history::v1::{GetTicketHistoryRequest, TicketHistory};
+use plazo_proto::history::v1::history_settings_service_client::HistorySettingsServiceClient;
+use plazo_proto::history::v1::{GetTicketHistoryRequest, SetBotHistoryRequest, TicketHistory};
 use plazo_proto::notification::v1::notification_service_client::NotificationServiceClient;
 use plazo_proto::notification::v1::{
     AcceptedMessage, ActiveMessageKind, ActiveMessageState, ListActiveMessagesRequest,
@@ -39,9 +40,15 @@ pub(super) async fn check_history(
     endpoint: &str,
     played: &mut [Played],
 ) -> Result<bool, DemoError> {
-    let client = HistoryServiceClient::new(connect(endpoint)?);
+    let channel = connect(endpoint)?;
+    let settings = HistorySettingsServiceClient::new(channel.clone());
+    let client = HistoryServiceClient::new(channel);
     let until = Instant::now() + BOUND;
     for played in played {
+        // History shows the tickets of a bot once that is switched on, those of before as well.
+        if let Answer::Away = switch_on(settings.clone(), played.bot_id).await? {
+            return Ok(false);
+        }
         match ask_until(until, || history_of(client.clone(), played)).await? {
             Answer::Right => {}
             Answer::Wrong(problem) => played.verdict.problems.push(Problem::Elsewhere(problem)),
@@ -79,6 +86,21 @@ where
             return Ok(answer);
         }
         sleep(PAUSE).await;
+    }
+}
+
+async fn switch_on(
+    mut settings: HistorySettingsServiceClient<ServiceChannel>,
+    bot_id: i64,
+) -> Result<Answer, DemoError> {
+    let request = SetBotHistoryRequest {
+        bot_id,
+        enabled: true,
+        request_id: String::new(),
+    };
+    match settings.set_bot_history(request).await {
+        Ok(_) => Ok(Answer::Right),
+        Err(status) => away("SetBotHistory", status),
     }
 }
 

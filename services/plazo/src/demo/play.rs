@@ -42,6 +42,8 @@ pub struct Played {
     pub scenario: Scenario,
     /// Its place in the demo, from 0.
     pub index: usize,
+    /// The ticket's bot.
+    pub bot_id: i64,
     /// The ticket.
     pub ticket_id: i64,
     /// The instant that its times count from: the commit of the first message, right after the opening.
@@ -83,6 +85,7 @@ impl Conversation<'_, '_> {
         Ok(Played {
             scenario: self.scenario,
             index: self.index,
+            bot_id: self.stage.bot_id,
             ticket_id,
             zero_at,
             verdict,

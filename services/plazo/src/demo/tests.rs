@@ -487,6 +487,7 @@ fn report_of(events: &[Seen]) -> Report {
     let played = vec![Played {
         scenario: SCENARIOS[0],
         index: 0,
+        bot_id: 3,
         ticket_id: 7,
         zero_at: at(10),
         verdict: judge_silence(events),

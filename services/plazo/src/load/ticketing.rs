@@ -153,6 +153,14 @@ async fn put_on(
     Ok(report)
 }
 
+/// A step of the schedule that is being done.
+struct Written<Call> {
+    /// What it arms, if it arms anything.
+    arm: Option<TicketArm>,
+    /// Its messages, to be recorded one after the other.
+    calls: Vec<Call>,
+}
+
 struct Load<'a> {
     options: &'a LoadOptions,
     schedule: &'a Schedule,
@@ -181,7 +189,7 @@ impl Load<'_> {
             let ledger = Arc::clone(self.ledger);
             let (retries, failures) = (Arc::clone(&retries), Arc::clone(&failures));
             async move {
-                if let Some((arm, calls)) = written {
+                if let Some(Written { arm, calls }) = written {
                     let outcome = async {
                         for call in calls {
                             retries.fetch_add(call.await?, Ordering::Relaxed);
@@ -219,10 +227,7 @@ impl Load<'_> {
         &self,
         step: Step,
         give_up_at: tokio::time::Instant,
-    ) -> Option<(
-        Option<TicketArm>,
-        Vec<impl Future<Output = Result<u64, Status>> + use<>>,
-    )> {
+    ) -> Option<Written<impl Future<Output = Result<u64, Status>> + use<>>> {
         let index = step.ticket();
         let ticket_id = self.tickets.id_of(index)?;
         let tenant = *self.schedule.tenants.get(index as usize)?;
@@ -246,6 +251,9 @@ impl Load<'_> {
             self.desks
                 .write(tenant, ticket_id, *writer, give_up_at, ledger)
         };
-        Some((arm, writers.iter().map(write).collect()))
+        Some(Written {
+            arm,
+            calls: writers.iter().map(write).collect(),
+        })
     }
 }

@@ -40,6 +40,18 @@ async fn bad_arguments_are_one_thing_and_bad_luck_another() {
             ],
             "is no address",
         ),
+        (&["seed", "--tickets", "0"], "--tickets must be"),
+        (
+            &["seed", "--tickets", "5", "--contacts", "6"],
+            "--contacts must be",
+        ),
+        (&["seed", "--agents", "3"], "one for each bot"),
+        (&["seed", "--from", "yesterday"], "as in 2026-01-31"),
+        (
+            &["seed", "--from", "2026-01-02", "--until", "2026-01-02"],
+            "--from must be",
+        ),
+        (&["seed", "--database-url", "mysql://db"], "--database-url"),
     ] {
         let ended = run(command(arguments)).await;
         assert_eq!(ended.code, Some(64), "{arguments:?}: {}", ended.stderr);
@@ -56,6 +68,7 @@ async fn bad_arguments_are_one_thing_and_bad_luck_another() {
         &["up", "--help"],
         &["load", "--help"],
         &["load", "handler", "--help"],
+        &["seed", "--help"],
     ] {
         let ended = run(command(arguments)).await;
         assert_eq!(

@@ -249,7 +249,7 @@ async fn real_customers_answer_and_agents_write_again() {
     assert!(count("superseded") > 0, "{result}");
     assert_eq!(
         count("fired") + count("superseded"),
-        count("expected"),
+        count("armed"),
         "{result}"
     );
 }

@@ -5,4 +5,6 @@ mod demo;
 mod load;
 mod load_handler;
 mod plazo;
+mod seed;
+mod seed_projection;
 mod up;

@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_stopped_gives_way_and_no_other() {
-        let seats = Seats::new(2, Duration::from_secs(60));
+        let seats = Seats::new(2, Duration::from_mins(1));
         let begin = Instant::now();
         let after = |seconds| begin + Duration::from_secs(seconds);
         let stopped = seats.take_at(begin).expect("a place");

@@ -1,7 +1,7 @@
 //! Rows of `erasures` and `erasure_reports`: what was erased where and when, and how far it has come.
 
 use jiff::Timestamp;
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use plazo_proto::common::v1::Author;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -66,6 +66,10 @@ pub struct Erasure {
     pub row_count: i64,
 }
 
+#[expect(
+    clippy::struct_field_names,
+    reason = "row_count is the name of a column"
+)]
 struct Row {
     tenant_id: i64,
     erasure_id: i64,
@@ -266,7 +270,7 @@ pub async fn report(
         tenant_id,
         erasure_id,
         service,
-        erased_at.map(|at| at.to_sqlx()) as Option<SqlTimestamp>,
+        erased_at.map(ToSqlx::to_sqlx) as Option<SqlTimestamp>,
         row_count
     )
     .execute(connection)

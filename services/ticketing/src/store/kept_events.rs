@@ -87,8 +87,11 @@ pub async fn insert(connection: &mut PgConnection, events: &[StoredEvent]) -> Re
 }
 
 impl Week {
-    /// The week, locked against others who keep its events.
-    pub async fn lock(connection: &mut PgConnection, begins_at: Timestamp) -> Result<Self, Error> {
+    /// The week, locked against others who keep its events; none when another has dropped it meanwhile.
+    pub async fn lock(
+        connection: &mut PgConnection,
+        begins_at: Timestamp,
+    ) -> Result<Option<Self>, Error> {
         sqlx::query!(
             "INSERT INTO event_keeping (begins_at) VALUES ($1) ON CONFLICT DO NOTHING",
             begins_at.to_sqlx()
@@ -100,13 +103,13 @@ impl Week {
                FROM event_keeping WHERE begins_at = $1 FOR UPDATE"#,
             begins_at.to_sqlx()
         )
-        .fetch_one(connection)
+        .fetch_optional(connection)
         .await?;
-        Ok(Self {
+        Ok(row.map(|row| Self {
             begins_at,
             place: (row.transaction_id, row.event_id),
             is_done: row.is_done,
-        })
+        }))
     }
 
     /// The next events of the week, at most `limit`, locked against changes.

@@ -29,10 +29,15 @@ impl WebhookSubscriptions {
         key: &RequestKey,
     ) -> Result<CreateWebhookSubscriptionResponse, Error> {
         let mut transaction = self.pool.begin().await?;
-        if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
+        let tenant_id = actor.tenant_id;
+        let first: Option<CreateWebhookSubscriptionResponse> =
+            requests::first_answer(&mut transaction, key).await?;
+        if let Some(mut answer) = first {
+            let shown = answer.subscription.as_ref();
+            let id = shown.map_or(0, |it| it.subscription_id);
+            answer.signing_secret = secret_text(&mut transaction, tenant_id, id).await?;
             return Ok(answer);
         }
-        let tenant_id = actor.tenant_id;
         let existing = subscriptions::count_for_creation(&mut transaction, tenant_id).await?;
         if existing >= SUBSCRIPTIONS_MAX {
             return Err(Error::SubscriptionsLimit);
@@ -41,12 +46,14 @@ impl WebhookSubscriptions {
         let subscription_id =
             subscriptions::create(&mut transaction, tenant_id, &wishes, &secret).await?;
         let subscription = self.shown(&mut transaction, actor, subscription_id).await?;
-        let answer = CreateWebhookSubscriptionResponse {
+        let mut answer = CreateWebhookSubscriptionResponse {
             subscription: Some(subscription),
-            signing_secret: signing::secret_text(&secret),
+            signing_secret: String::new(),
         };
+        // The secret stays in one place.
         requests::keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
+        answer.signing_secret = signing::secret_text(&secret);
         Ok(answer)
     }
 
@@ -94,12 +101,16 @@ impl WebhookSubscriptions {
         key: &RequestKey,
     ) -> Result<RotateWebhookSecretResponse, Error> {
         let mut transaction = self.pool.begin().await?;
-        if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
+        let tenant_id = actor.tenant_id;
+        let first: Option<RotateWebhookSecretResponse> =
+            requests::first_answer(&mut transaction, key).await?;
+        if let Some(mut answer) = first {
+            answer.signing_secret =
+                secret_text(&mut transaction, tenant_id, subscription_id).await?;
             return Ok(answer);
         }
         lock(&mut transaction, actor, subscription_id).await?;
         let secret = signing::new_secret();
-        let tenant_id = actor.tenant_id;
         subscriptions::rotate(
             &mut transaction,
             tenant_id,
@@ -109,12 +120,14 @@ impl WebhookSubscriptions {
         )
         .await?;
         let subscription = self.shown(&mut transaction, actor, subscription_id).await?;
-        let answer = RotateWebhookSecretResponse {
+        let mut answer = RotateWebhookSecretResponse {
             subscription: Some(subscription),
-            signing_secret: signing::secret_text(&secret),
+            signing_secret: String::new(),
         };
+        // The secret stays in one place.
         requests::keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
+        answer.signing_secret = signing::secret_text(&secret);
         Ok(answer)
     }
 
@@ -226,6 +239,16 @@ impl WebhookSubscriptions {
         shown.last_replay = last.map(convert::replay);
         Ok(shown)
     }
+}
+
+/// The secret that signs now, for the repetition of a request that made one; empty when the subscription is gone.
+async fn secret_text(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    subscription_id: i64,
+) -> Result<String, Error> {
+    let endpoint = subscriptions::endpoint(connection, tenant_id, subscription_id).await?;
+    Ok(endpoint.map_or_else(String::new, |it| signing::secret_text(&it.signing_secret.0)))
 }
 
 /// Whether an actor sees a subscription: those of some bots alone see those whose bots are all among theirs.

@@ -16,6 +16,7 @@ use url::Host;
 use super::expect;
 use super::verdict::{Failure, Step};
 use crate::config::EmailConfig;
+use crate::sending::roots::Roots;
 
 /// Many servers close a connection after about so many.
 const MESSAGES_MAX: u32 = 100;
@@ -59,15 +60,17 @@ pub(super) struct Connections {
     idle_max: usize,
     idle_timeout: Duration,
     connect_timeout: Duration,
+    roots: Roots,
 }
 
 impl Connections {
-    pub(super) fn new(config: &EmailConfig) -> Self {
+    pub(super) fn new(config: &EmailConfig, roots: &Roots) -> Self {
         Self {
             idle: Mutex::default(),
             idle_max: config.max_idle_connections,
             idle_timeout: Duration::from_millis(config.idle_timeout_ms),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms),
+            roots: roots.clone(),
         }
     }
 
@@ -119,7 +122,15 @@ impl Connections {
             Ok(host) => host.to_string(),
             Err(_) => server.host.clone(),
         };
-        let parameters = || TlsParameters::new(certified).map_err(failed(Step::Tls));
+        let parameters = || {
+            let certificates = self.roots.smtp().into_iter();
+            certificates
+                .fold(TlsParameters::builder(certified), |builder, certificate| {
+                    builder.add_root_certificate(certificate)
+                })
+                .build()
+                .map_err(failed(Step::Tls))
+        };
         let (implicit, upgrade) = match server.tls {
             SmtpTls::Implicit => (Some(parameters()?), None),
             SmtpTls::Starttls => (None, Some(parameters()?)),

@@ -71,7 +71,7 @@ fn text(message: &Claimed) -> String {
 }
 
 /// An address that needs no quotes, no brackets and no extension of the server.
-fn address(text: &str) -> Option<Address> {
+pub(super) fn address(text: &str) -> Option<Address> {
     let is_plain = |c: char| {
         c.is_ascii_graphic() && !matches!(c, '"' | '<' | '>' | ',' | ';' | '(' | ')' | '\\')
     };

@@ -60,6 +60,8 @@ struct State {
     requests: usize,
     /// By our id of them.
     taken: BTreeMap<String, Value>,
+    /// Those that could not be delivered.
+    undelivered: Vec<String>,
     copies: usize,
     taken_at: VecDeque<Instant>,
     last_to: HashMap<String, Instant>,
@@ -133,6 +135,15 @@ impl WhatsApp {
             self.taken(message_id)
         })
         .await
+    }
+
+    /// The provider finds out that it can't deliver a message: something else may come in its place.
+    pub(crate) fn refuse_afterwards(&self, message_id: i64) {
+        let id = format!("msg_{message_id}");
+        self.state(|state| {
+            assert!(state.taken.remove(&id).is_some(), "it was never taken");
+            state.undelivered.push(id);
+        });
     }
 
     pub(crate) fn taken_count(&self) -> usize {
@@ -222,12 +233,14 @@ impl State {
         }
         self.taken_at.push_back(now);
         self.last_to.insert(to, now);
+        let before = self.undelivered.iter().filter(|one| **one == id).count();
+        let again = ".again".repeat(before);
         if self.taken.insert(id.clone(), request).is_some() {
             self.copies += 1;
         }
         let answer = json!({
             "messaging_product": "whatsapp",
-            "messages": [{ "id": format!("wamid.{id}") }],
+            "messages": [{ "id": format!("wamid.{id}{again}") }],
         });
         (200, None, answer.to_string())
     }

@@ -121,8 +121,8 @@ async fn hold(desk: &Desk, ticket_id: i64, name: &str) {
         request_id: request_id(),
         ..Default::default()
     };
-    let held = desk.people.tickets.clone().hold_ticket(hold).await;
-    held.expect("held");
+    let answer = desk.people.tickets.clone().hold_ticket(hold).await;
+    answer.expect("held");
 }
 
 async fn close(desk: &Desk, ticket_id: i64, name: &str) {

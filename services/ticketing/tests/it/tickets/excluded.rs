@@ -18,7 +18,7 @@ fn excluding(mut policy: InactivityPolicy) -> InactivityPolicy {
 }
 
 async fn desk(policy: InactivityPolicy) -> Desk {
-    let desk = Desk::start().await;
+    let desk = Box::pin(Desk::start()).await;
     desk.set_policy(excluding(policy)).await;
     desk
 }

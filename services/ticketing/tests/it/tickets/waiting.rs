@@ -25,7 +25,7 @@ fn closing_with(
 }
 
 async fn desk(policy: InactivityPolicy) -> Desk {
-    let desk = Desk::start().await;
+    let desk = Box::pin(Desk::start()).await;
     desk.set_policy(policy).await;
     desk
 }

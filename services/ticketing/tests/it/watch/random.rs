@@ -197,7 +197,7 @@ async fn list(clients: &Clients, filter: &TicketFilter) -> BTreeMap<i64, String>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_view_becomes_what_the_list_says() {
-    let world = Arc::new(world().await);
+    let world = Arc::new(Box::pin(world()).await);
     for seed in SEEDS {
         let mut random = StdRng::seed_from_u64(seed);
         let done = CancellationToken::new();

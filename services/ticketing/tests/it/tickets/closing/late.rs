@@ -106,8 +106,9 @@ async fn a_late_reply_puts_everything_back() {
         agent_id: desk.agent_id,
         supersedes_close: true,
         tags: ticket.tags,
-        ..TicketReopened::default()
+        contact: told.as_ref().and_then(|told| told.contact.clone()),
     };
+    assert!(expected.contact.is_some(), "the customer is told");
     assert_eq!(told, Some(expected));
 
     // A second one is a message like others; and the next silence closes again.

@@ -1,0 +1,8 @@
+-- Keeps when agents last dealt with tickets and their contacts.
+INSERT INTO dealings AS known (tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at)
+SELECT tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[])
+    AS dealt (tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at)
+ON CONFLICT (tenant_id, agent_id, contact_id, ticket_id) DO UPDATE
+SET last_dealt_at = excluded.last_dealt_at
+WHERE known.last_dealt_at < excluded.last_dealt_at

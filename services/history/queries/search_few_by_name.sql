@@ -1,0 +1,52 @@
+-- The contacts that a query finds, by name, for a viewer who is bound to no contacts, when the query finds few: all that it
+-- finds are read and sorted. Served by contacts_by_text.
+-- $1: the tenant. $2: the bots that the viewer may use, NULL for all.
+-- $3: whether interactions count that the viewer does not see. $4: patterns that must all be found.
+-- $5, $6: name and id of the last contact of the page before. $8: the longest of the patterns.
+-- $10: the bot that they must have a ticket of, 0 for any. $9: how many are few. When there are more, one row comes that says so and names no contact.
+WITH matching AS MATERIALIZED (
+    SELECT contact.contact_id, contact.name, contact.email, contact.phone, contact.channel, contact.address, contact.name_key,
+        contact.last_interaction_at
+    FROM contacts AS contact
+    WHERE contact.tenant_id = $1
+        AND contact.search_text LIKE $8
+        AND contact.search_text LIKE ALL ($4::text[])
+    LIMIT $9::bigint + 1
+),
+page AS MATERIALIZED (
+    SELECT found.*
+    FROM (
+        SELECT matching.*
+        FROM matching
+        WHERE (SELECT count(*) FROM matching) <= $9
+            AND (matching.name_key COLLATE "C", matching.contact_id) > ($5, $6)
+        ORDER BY matching.name_key COLLATE "C", matching.contact_id
+        OFFSET 0
+    ) AS found
+    WHERE EXISTS (
+        SELECT
+        FROM tickets AS ticket
+        JOIN visible_bots($1, $2) AS bot ON bot.bot_id = ticket.bot_id
+        WHERE ticket.tenant_id = $1 AND ticket.contact_id = found.contact_id
+            AND ($10::bigint = 0 OR ticket.bot_id = $10)
+        -- Keeps it from becoming a join with all tickets.
+        OFFSET 0
+    )
+    LIMIT $7
+)
+SELECT
+    (SELECT count(*) FROM matching) > $9 AS "is_too_many!",
+    page.contact_id AS "contact_id?", page.name AS "name?", page.email AS "email?", page.phone AS "phone?",
+    page.channel AS "channel?", page.address AS "address?", page.name_key AS "name_key?",
+    CASE
+        WHEN $3::boolean THEN page.last_interaction_at
+        ELSE (
+            SELECT nullif(max(ticket.last_interaction_at), '-infinity')
+            FROM tickets AS ticket
+            JOIN visible_bots($1, $2) AS bot ON bot.bot_id = ticket.bot_id
+            WHERE ticket.tenant_id = $1 AND ticket.contact_id = page.contact_id
+        )
+    END AS "last_interaction_at?"
+FROM (SELECT 1) AS always
+LEFT JOIN page ON true
+ORDER BY page.name_key COLLATE "C", page.contact_id

@@ -1,0 +1,33 @@
+-- The contacts that a query finds, by name, for a viewer who is bound to no contacts, when the query finds many: they are read
+-- in their order until the page is full. Served by contacts_by_name.
+-- $1: the tenant. $2: the bots that the viewer may use, NULL for all.
+-- $3: whether interactions count that the viewer does not see. $4: patterns that must all be found.
+-- $5, $6: name and id of the last contact of the page before. $8: the bot that they must have a ticket of, 0 for any.
+SELECT
+    contact.contact_id AS "contact_id?", contact.name AS "name?", contact.email AS "email?", contact.phone AS "phone?",
+    contact.channel AS "channel?", contact.address AS "address?", contact.name_key AS "name_key?",
+    CASE
+        WHEN $3::boolean THEN contact.last_interaction_at
+        ELSE (
+            SELECT nullif(max(ticket.last_interaction_at), '-infinity')
+            FROM tickets AS ticket
+            JOIN visible_bots($1, $2) AS bot ON bot.bot_id = ticket.bot_id
+            WHERE ticket.tenant_id = $1 AND ticket.contact_id = contact.contact_id
+        )
+    END AS "last_interaction_at?",
+    false AS "is_too_many!"
+FROM contacts AS contact
+WHERE contact.tenant_id = $1
+    AND (contact.name_key COLLATE "C", contact.contact_id) > ($5, $6)
+    AND contact.search_text LIKE ALL ($4::text[])
+    AND EXISTS (
+        SELECT
+        FROM tickets AS ticket
+        JOIN visible_bots($1, $2) AS bot ON bot.bot_id = ticket.bot_id
+        WHERE ticket.tenant_id = $1 AND ticket.contact_id = contact.contact_id
+            AND ($8::bigint = 0 OR ticket.bot_id = $8)
+        -- Keeps it from becoming a join with all tickets.
+        OFFSET 0
+    )
+ORDER BY contact.name_key COLLATE "C", contact.contact_id
+LIMIT $7
