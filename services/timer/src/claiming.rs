@@ -4,6 +4,7 @@
 //! all lanes alike, and starts dispatches. It never waits for a server: looks and claims are under way side by side, one
 //! look at a time and one claim for each shard. When the handler bears no more it claims nothing: backpressure begins here.
 
+mod linger;
 mod lost;
 mod shards;
 
@@ -25,6 +26,7 @@ use crate::dispatch::{Batch, LateAcks, Lease, dispatch};
 use crate::metrics::seconds;
 use crate::shard::Shard;
 use crate::store::{Claim, Claimed, Look, StoreError};
+use linger::Linger;
 use lost::give_back;
 use shards::ShardStates;
 
@@ -101,13 +103,18 @@ struct Claiming {
     looked_at_foreign: Instant,
     /// The version of the ownership that `shards` has.
     ownership_version: u64,
-    /// After a small batch, the next one waits until then for more work.
-    linger_until: Option<Instant>,
+    linger: Linger,
 }
 
 impl Claiming {
     fn new(core: Arc<Core>) -> Self {
+        let config = &core.config.timer;
+        let linger = Linger::new(
+            Duration::from_millis(config.linger_ms),
+            Duration::from_millis(config.linger_max_ms),
+        );
         Self {
+            linger,
             shards: ShardStates::new(core.store.layout()),
             core,
             under_way: FuturesUnordered::new(),
@@ -119,7 +126,6 @@ impl Claiming {
             looked_at_leases: None,
             looked_at_foreign: Instant::now(),
             ownership_version: 0,
-            linger_until: None,
         }
     }
 
@@ -159,11 +165,9 @@ impl Claiming {
         let Some(is_large) = self.shards.ready(now_ms) else {
             return Pause::Until(next_ms, until_look);
         };
-        if !is_large && let Some(until) = self.linger_until {
-            let wait = until.saturating_duration_since(Instant::now());
-            if !wait.is_zero() {
-                return Pause::Exactly(wait);
-            }
+        let wait = self.linger.left(Instant::now());
+        if !is_large && !wait.is_zero() {
+            return Pause::Exactly(wait);
         }
         let room = self.core.limiter.room();
         let selected = self.shards.select(now_ms, room);
@@ -229,7 +233,6 @@ impl Claiming {
 
     /// Claims from these shards, all at the same time: one pipeline for each server, so that none waits for another's.
     fn claim(&mut self, selected: Vec<(Shard, usize)>, batch_limit: usize) {
-        let linger = Duration::from_millis(self.core.config.timer.linger_ms);
         let claims = selected.into_iter().map(|(shard, limit)| {
             self.shards.claiming(shard);
             Claim {
@@ -241,8 +244,7 @@ impl Claiming {
         let claims = claims.collect();
         for claims in self.core.store.by_server(claims, |claim| claim.shard) {
             self.core.limiter.begin_claim(entries_of(&claims));
-            // More may fall due while it is under way.
-            self.linger_until = Some(Instant::now() + linger);
+            self.linger.begin(Instant::now());
             let core = Arc::clone(&self.core);
             let claim = async move {
                 let sent_at = Instant::now();
@@ -348,8 +350,9 @@ impl Claiming {
                 .spawn(give_back(Arc::clone(&self.core), lost, until));
         }
         let total = leases.iter().map(|lease| lease.entries.len()).sum();
+        self.linger.claimed(total);
         if !(1..batch_limit).contains(&total) {
-            self.linger_until = None;
+            self.linger.end();
         }
         for batch in Batch::pack(leases, batch_limit) {
             self.core.faults.after_claim();

@@ -105,8 +105,10 @@ pub struct TimerConfig {
     pub dispatch_slots: usize,
     /// A call of the handler that takes longer is slow, in milliseconds.
     pub target_call_ms: u64,
-    /// How long a small batch waits for more work, in milliseconds.
+    /// How long a small batch waits for more work where little falls due, in milliseconds.
     pub linger_ms: u64,
+    /// The same where much falls due, in milliseconds.
+    pub linger_max_ms: u64,
     /// How often Redis is looked at, in milliseconds.
     pub look_interval_ms: u64,
     /// A shard of another replica whose first entry has been due for longer is claimed from, in milliseconds.
@@ -189,9 +191,14 @@ impl TimerConfig {
         let is_take_over = (100..=60_000).contains(&self.take_over_ms);
         check(is_take_over, "timer.take_over_ms", "must be 100 to 60,000")?;
         check(
-            self.linger_ms <= 100,
-            "timer.linger_ms",
+            self.linger_max_ms <= 100,
+            "timer.linger_max_ms",
             "must be at most 100",
+        )?;
+        check(
+            self.linger_ms <= self.linger_max_ms,
+            "timer.linger_ms",
+            "must not be above timer.linger_max_ms",
         )?;
         let is_attempts = (1..=1_000).contains(&self.failed_attempts_max);
         check(

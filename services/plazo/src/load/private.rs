@@ -57,6 +57,7 @@ pub(super) fn timer_settings() -> Option<TimerSettings> {
         batch_limit: config.timer.batch_limit,
         dispatch_slots: config.timer.dispatch_slots,
         linger_ms: config.timer.linger_ms,
+        linger_max_ms: config.timer.linger_max_ms,
     })
 }
 

@@ -48,6 +48,7 @@ pub(super) struct TimerSettings {
     pub(super) batch_limit: usize,
     pub(super) dispatch_slots: usize,
     pub(super) linger_ms: u64,
+    pub(super) linger_max_ms: u64,
 }
 
 /// How far the clock of Redis may be ahead of this machine's, in microseconds: between these two.

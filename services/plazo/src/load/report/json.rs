@@ -97,6 +97,7 @@ impl Report {
             "batch_limit": settings.map(|settings| settings.batch_limit),
             "dispatch_slots": settings.map(|settings| settings.dispatch_slots),
             "linger_ms": settings.map(|settings| settings.linger_ms),
+            "linger_max_ms": settings.map(|settings| settings.linger_max_ms),
             "waiting_before": facts.map(|facts| facts.waiting),
             "quarantined_before": facts.map(|facts| facts.quarantined),
             "redis_persistence": persistence,

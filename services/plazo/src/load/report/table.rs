@@ -54,8 +54,11 @@ impl Report {
             if let Some(settings) = &facts.settings {
                 writeln!(
                     f,
-                    "its settings: batches of {}, {} at a time, lingering {} ms",
-                    settings.batch_limit, settings.dispatch_slots, settings.linger_ms
+                    "its settings: batches of {}, {} at a time, lingering {} to {} ms",
+                    settings.batch_limit,
+                    settings.dispatch_slots,
+                    settings.linger_ms,
+                    settings.linger_max_ms
                 )?;
             }
         }
