@@ -164,9 +164,9 @@ async fn a_handler_without_room_for_a_batch_puts_nobody_into_quarantine_while_ot
     let mut bed = Bed::new()
         .await
         .with_short_leases()
-        .set("handler.request_timeout_ms", &1_500)
-        .set("timer.lease_ms", &2_000)
-        .set("timer.repair_grace_ms", &3_000)
+        .set("handler.request_timeout_ms", &4_000)
+        .set("timer.lease_ms", &4_500)
+        .set("timer.repair_grace_ms", &5_500)
         .set("timer.failed_attempts_max", &2);
     let mut timer = bed.start().await;
     timer.rebuilt().await;
