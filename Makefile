@@ -6,6 +6,8 @@ DATA ?=
 # Numbers of faults, all when empty, and their load, full or quick: make faults FAULTS=17,20 LOAD=quick
 FAULTS ?=
 LOAD ?= full
+# How long each fuzz target runs: make fuzz SECONDS=600
+SECONDS_EACH := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 # The sequence of faults of a soak, and how long it takes: make soak SEED=7 MINUTES=30
 SEED ?= 1
 MINUTES ?= 10
@@ -19,10 +21,10 @@ scripts := .config/scripts
 step = @printf '\n== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test faults soak model bench lint proto deny fmt sqlx audit setup setup-test
+.PHONY: help run demo test deployment faults soak model bench lint proto deny fmt sqlx audit fuzz sbom setup setup-test
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "PORT=7000 sets the base port of run and demo, DATA=folder the data folder of run."
 	@echo "FAULTS=17,20 picks faults, LOAD=quick makes their load small."
@@ -44,6 +46,14 @@ test: lint ## all checks and tests, on private servers
 	@cargo nextest run --locked --workspace -E 'package(plazo-tests)'
 	$(call step,client in Python)
 	@$(scripts)/python-client
+	$(call step,deployment)
+	@$(scripts)/deployment
+	$(call step,fuzz targets)
+	@$(MAKE) --no-print-directory fuzz
+
+deployment: setup-test ## manifests, images and the gateway alone
+	@cargo build --locked --workspace --bins
+	@$(scripts)/deployment
 
 faults: setup ## faults under load on private servers, into target/faults.json
 	@cargo build --locked --profile optimized --workspace --bins
@@ -85,6 +95,13 @@ sqlx: setup-test ## write the data of the checked queries anew, after a change o
 
 audit: setup-test ## look for known vulnerabilities in the crates (needs the advisory database's network)
 	@cargo deny --locked check advisories
+
+fuzz: ## feed foreign bytes to what reads them, each target for a while: SECONDS=60
+	@$(scripts)/setup fuzz
+	@$(scripts)/fuzz "$(SECONDS_EACH)"
+
+sbom: ## write the bill of materials of the programs, CycloneDX in target/sbom
+	@$(scripts)/sbom
 
 setup:
 	@$(scripts)/setup run

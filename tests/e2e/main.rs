@@ -5,5 +5,6 @@ mod four_processes;
 mod kills;
 mod reports;
 mod restart;
+mod secure;
 mod verify;
 mod volume;

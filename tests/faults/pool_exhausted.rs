@@ -36,11 +36,13 @@ struct Seen {
 }
 
 pub(crate) async fn run(size: Size) -> FaultReport {
-    let setup = Setup::new(Durability::Fast).configure(
-        Service::Ticketing,
-        "DATABASE__MAX_CONNECTIONS",
-        CONNECTIONS,
-    );
+    let setup = Setup::new(Durability::Fast)
+        .configure(Service::Ticketing, "DATABASE__MAX_CONNECTIONS", CONNECTIONS)
+        .configure(
+            Service::Ticketing,
+            "DATABASE__BACKGROUND_CONNECTIONS",
+            CONNECTIONS,
+        );
     let mut bed = Bed::start(size, setup).await;
     bed.until(0.2).await;
     let url = bed.cluster.database_url(Service::Ticketing);

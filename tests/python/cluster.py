@@ -191,6 +191,12 @@ class Cluster(_Folder):
         self._process = self.spawn("plazo", arguments, environment)
         return self.wait_until_serving(self._process, "plazo", *self.addresses.all())
 
+    def token(self, *arguments: str) -> str:
+        """A token that `plazo token` makes for this cluster."""
+        command = [program("plazo"), "token", "--data", self.folder / "data", *arguments]
+        ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+        return ended.stdout.strip()
+
     def kill(self) -> None:
         """Ends it as a power cut would, and waits until its servers have gone with it."""
         assert self._process is not None
@@ -225,7 +231,7 @@ class SeparateServices(_Folder):
         self._servers = self.spawn("private-servers", [str(self.folder / "data")])
         urls = self._server_urls()
         for database in DATABASES:
-            _create_database(urls["DATABASE_URL"], database)
+            create_database(urls["DATABASE_URL"], database)
         self._environment = self._configuration(urls)
         for name in SERVICES:
             self._spawn_service(name)
@@ -309,7 +315,8 @@ def _database_url(url: str, database: str) -> str:
     return f"{location.rpartition('/')[0]}/{database}?{parameters}"
 
 
-def _create_database(url: str, database: str) -> None:
+def create_database(url: str, database: str) -> None:
+    """Makes a database on the server of a URL."""
     subprocess.run(
         [_psql(), "--no-psqlrc", "--quiet", url, "--command", f"CREATE DATABASE {database}"],
         check=True,

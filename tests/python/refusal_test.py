@@ -28,6 +28,7 @@ SECONDS = Fraction(60)
 class RefusalTest(unittest.TestCase):
     """All calls go to one cluster; each test has a tenant of its own."""
 
+    cluster: Cluster
     addresses: Addresses
     tenants = 0
 
@@ -36,6 +37,7 @@ class RefusalTest(unittest.TestCase):
         cluster = Cluster()
         cls.addClassCleanup(cluster.stop)
         cluster.start()
+        cls.cluster = cluster
         cls.addresses = cluster.addresses
 
     def setUp(self) -> None:
@@ -82,6 +84,30 @@ class RefusalTest(unittest.TestCase):
             set(fields),
         )
         self.assertEqual(self.in_force(), before)
+
+    def test_a_token_says_who_calls_and_a_changed_one_is_refused(self) -> None:
+        token = self.cluster.token(
+            *("--tenant", str(RefusalTest.tenants), "--administrator", "1"),
+            *("--permissions", "helpdesk:view"),
+        )
+        stranger = self.desk.administrator.acting_as(None)
+
+        def list_bots(request: Any, token: str) -> Any:
+            metadata = (("authorization", f"Bearer {token}"),)
+            return stranger.settings.ListBots(request, metadata=metadata)
+
+        request = settings.ListBotsRequest()
+        by_metadata = self.settings.ListBots(request).bots
+        self.assertEqual(list(list_bots(request, token).bots), list(by_metadata))
+        message, signature = token.rsplit(".", 1)
+        changed = f"{message}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
+        for bad, reason in ((changed, "SIGNATURE_WRONG"), (message, "TOKEN_MALFORMED")):
+            self.refused(
+                lambda request, bad=bad: list_bots(request, bad),
+                request,
+                grpc.StatusCode.UNAUTHENTICATED,
+                reason,
+            )
 
     def test_a_call_without_an_actor(self) -> None:
         nobody = self.desk.administrator.acting_as(None)

@@ -1,5 +1,7 @@
 //! Four services as four processes on private servers.
 
+mod certificates;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -23,6 +25,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::metrics::MetricsText;
 use crate::ports::PortBlock;
 use crate::process::{Service, ServiceProcess};
+use certificates::Certificates;
 
 /// The lease of the timer in these clusters. Just long enough for its checks: one attempt at ticketing (3 s), one at
 /// notification (0.5 s), and the margin (0.5 s).
@@ -49,6 +52,8 @@ pub enum Durability {
 pub struct Setup {
     /// What outlives a kill.
     pub durability: Durability,
+    /// Whether everything goes over TLS, with a certificate for each service.
+    pub is_secure: bool,
     /// More configuration of services, as in `(Ticketing, "DATABASE__MAX_CONNECTIONS", "8")`.
     pub configuration: Vec<(Service, &'static str, String)>,
 }
@@ -58,8 +63,16 @@ impl Setup {
     pub fn new(durability: Durability) -> Self {
         Self {
             durability,
+            is_secure: false,
             configuration: Vec::new(),
         }
+    }
+
+    /// The same, over TLS.
+    #[must_use]
+    pub fn secure(mut self) -> Self {
+        self.is_secure = true;
+        self
     }
 
     /// The same, with a service configured otherwise.
@@ -85,6 +98,7 @@ pub struct Cluster {
     redis: RedisServer,
     ports: PortBlock,
     folder: TempDir,
+    certificates: Option<Certificates>,
     setup: Setup,
 }
 
@@ -117,6 +131,7 @@ impl Cluster {
             redis,
             ports: PortBlock::claim(),
             folder: TempDir::new().expect("a folder for logs"),
+            certificates: setup.is_secure.then(Certificates::new),
             setup,
         };
         cluster.start_services(&Service::ALL).await;
@@ -167,7 +182,8 @@ impl Cluster {
             .chain(more.iter().map(|(key, value)| (*key, (*value).to_owned())))
             .map(|(key, value)| (format!("{prefix}{key}"), value))
             .collect();
-        ServiceProcess::spawn(service, &environment, &self.log(service))
+        let file = self.certificates.as_ref().map(|it| it.file(service));
+        ServiceProcess::spawn(service, &environment, file.as_deref(), &self.log(service))
     }
 
     /// Waits until the service says that it serves.
@@ -259,8 +275,13 @@ impl Cluster {
 
     /// A connection to a service, which comes about at the first call and again after it was lost.
     pub fn channel(&self, service: Service) -> Channel {
-        let endpoint = format!("http://{}", self.grpc_address(service));
-        Endpoint::from_shared(endpoint)
+        let address = self.grpc_address(service);
+        let endpoint = match &self.certificates {
+            None => Endpoint::from_shared(format!("http://{address}")),
+            Some(certificates) => Endpoint::from_shared(format!("https://{address}"))
+                .and_then(|endpoint| endpoint.tls_config(certificates.of_gateway())),
+        };
+        endpoint
             .expect("an address")
             .connect_timeout(Duration::from_secs(1))
             .connect_lazy()
@@ -289,6 +310,12 @@ impl Cluster {
     /// The URL of the service's database.
     pub fn database_url(&self, service: Service) -> String {
         self.postgres.database_url(service.name())
+    }
+
+    /// Replaces the certificates and keys of all services by new ones of the same authority.
+    pub fn rotate_certificates(&self) {
+        let certificates = self.certificates.as_ref();
+        certificates.expect("a secure cluster").rotate();
     }
 
     fn setup_of(&self, service: Service) -> Vec<(&'static str, String)> {
@@ -320,7 +347,12 @@ impl Cluster {
     }
 
     fn configuration(&self, service: Service) -> Vec<(&'static str, String)> {
-        let endpoint = |of| format!("http://{}", self.grpc_address(of));
+        let scheme = if self.setup.is_secure {
+            "https"
+        } else {
+            "http"
+        };
+        let endpoint = |of| format!("{scheme}://{}", self.grpc_address(of));
         let mut keys = vec![
             ("SERVER__LISTEN", self.grpc_address(service).to_string()),
             (
@@ -365,6 +397,9 @@ impl Cluster {
                 );
                 keys.push(("TIMER__LEASE_MS", LEASE.as_millis().to_string()));
             }
+        }
+        if let Some(certificates) = &self.certificates {
+            keys.extend(certificates.configuration(service));
         }
         keys
     }

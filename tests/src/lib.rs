@@ -6,6 +6,7 @@
 //!
 //! Everything here panics with a reason when something is not as a test needs it.
 
+pub mod certificates;
 pub mod cluster;
 pub mod desk;
 pub mod ledger;

@@ -72,8 +72,14 @@ pub(crate) struct ServiceProcess {
 }
 
 impl ServiceProcess {
-    /// Starts the service with nothing in its environment but this, and what it says in the log.
-    pub(crate) fn spawn(service: Service, environment: &[(String, String)], log: &Path) -> Self {
+    /// Starts the service with nothing in its environment but this, with this file for its configuration, if any, and what
+    /// it says in the log.
+    pub(crate) fn spawn(
+        service: Service,
+        environment: &[(String, String)],
+        file: Option<&Path>,
+        log: &Path,
+    ) -> Self {
         let log = File::options()
             .create(true)
             .append(true)
@@ -82,6 +88,10 @@ impl ServiceProcess {
         let child = Command::new(service.program())
             .env_clear()
             .envs(environment.iter().map(|(key, value)| (key, value)))
+            .args(
+                file.into_iter()
+                    .flat_map(|file| [Path::new("--config"), file]),
+            )
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log has a second handle"))
             .stderr(log)

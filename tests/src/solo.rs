@@ -44,7 +44,7 @@ impl Solo {
             .map(|(key, value)| (format!("{prefix}{key}"), value.clone()))
             .collect();
         let log = folder.path().join("service.log");
-        let process = ServiceProcess::spawn(service, &environment, &log);
+        let process = ServiceProcess::spawn(service, &environment, None, &log);
         let mut solo = Self {
             process,
             service,

@@ -166,7 +166,7 @@ impl Timers {
             .map(|(key, value)| (format!("PLAZO_TIMER__{key}"), value))
             .collect();
         environment.extend(self.setup.environment.iter().cloned());
-        let process = ServiceProcess::spawn(Service::Timer, &environment, &self.log(replica));
+        let process = ServiceProcess::spawn(Service::Timer, &environment, None, &self.log(replica));
         let before = self.processes[replica].replace(process);
         assert!(before.is_none(), "timer {replica} was running");
     }

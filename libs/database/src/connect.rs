@@ -10,16 +10,21 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 /// A connection that was idle for longer is tried before it is used.
 const TRIED_AFTER_IDLE: Duration = Duration::from_secs(5);
 
-/// Options for `postgres://…` under the key `database.url`, with a limit on each statement, in milliseconds. A process
-/// that was frozen within a transaction loses its locks after the same time.
-pub fn connect_options(
+/// Options for the `postgres://…` under a key of the configuration.
+pub(crate) fn parse_url(key: &str, url: &str) -> Result<PgConnectOptions, ConfigError> {
+    // The driver's message may repeat the URL with its password.
+    PgConnectOptions::from_str(url).map_err(|_| ConfigError::value(key, "must be postgres://…"))
+}
+
+/// Options for the `postgres://…` under a key of the configuration, with a limit on each statement, in milliseconds; 0 is
+/// none. A process that was frozen within a transaction loses its locks after the same time.
+pub(crate) fn timed_options(
+    key: &str,
     url: &str,
     application_name: &str,
     statement_timeout_ms: u64,
 ) -> Result<PgConnectOptions, ConfigError> {
-    let options = PgConnectOptions::from_str(url)
-        // The driver's message may repeat the URL with its password.
-        .map_err(|_| ConfigError::value("database.url", "must be postgres://…"))?
+    let options = parse_url(key, url)?
         .application_name(application_name)
         .options([
             ("statement_timeout", statement_timeout_ms.to_string()),
@@ -61,7 +66,8 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_refused_by_key_and_not_repeated() {
-        let error = connect_options("postgres://u:secret@[/db", "test", 1).expect_err("no URL");
+        let error = timed_options("database.url", "postgres://u:secret@[/db", "test", 1)
+            .expect_err("no URL");
         assert_eq!(error.to_string(), "database.url: must be postgres://…");
     }
 }

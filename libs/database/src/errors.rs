@@ -7,6 +7,8 @@ use plazo_service::status::{self, chain};
 use sqlx::error::DatabaseError;
 use tonic::Status;
 
+use crate::metrics::Failure;
+
 /// How long a caller is asked to wait when the database is away or busy.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -28,6 +30,7 @@ pub fn to_status(error: &sqlx::Error) -> Status {
     let code = sqlstate(error);
     match (error, code.as_deref()) {
         (sqlx::Error::PoolTimedOut, _) | (_, Some("53100" | "53200" | "53300")) => {
+            Failure::Busy.count();
             tracing::warn!(error = chain(error), "the database is busy");
             status::resource_exhausted("DATABASE_BUSY", "the database is busy", RETRY_AFTER)
         }
@@ -44,14 +47,19 @@ pub fn to_status(error: &sqlx::Error) -> Status {
         ) => unavailable(error),
         (_, Some(code)) if code.starts_with("08") => unavailable(error),
         (_, Some("57014")) => {
+            Failure::Timeout.count();
             tracing::warn!(error = chain(error), "a statement took too long");
             status::deadline_exceeded()
         }
-        _ => status::internal(error),
+        _ => {
+            Failure::Other.count();
+            status::internal(error)
+        }
     }
 }
 
 fn unavailable(error: &sqlx::Error) -> Status {
+    Failure::Unavailable.count();
     tracing::warn!(error = chain(error), "the database is away");
     status::unavailable("DATABASE_UNAVAILABLE", "the database is away", RETRY_AFTER)
 }

@@ -1,12 +1,19 @@
 //! Bringing the schema up to date, or refusing one that the program does not know.
 
-use sqlx::PgPool;
+use plazo_service::ConfigError;
+use sqlx::PgConnection;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
 
 /// Why a service can't work with its database.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
+    /// A URL of the configuration can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No connection as the role that is needed. Missing roles are made by `deploy/postgresql/roles.sql`.
+    #[error("the database can't be reached")]
+    Connect(#[source] sqlx::Error),
     /// The migrations failed.
     #[error("the database could not be migrated")]
     Migrate(#[source] MigrateError),
@@ -18,25 +25,20 @@ pub enum SchemaError {
     Unknown(String),
 }
 
-/// Migrates if `migrate` says so; otherwise refuses a schema that lacks a migration, has one that this program does
-/// not know, or had one applied in another form.
-pub async fn prepare_schema(
-    pool: &PgPool,
+/// Refuses a schema that lacks a migration, has one that this program does not know, or had one applied in another form.
+pub(crate) async fn check(
+    connection: &mut PgConnection,
     migrator: &Migrator,
-    migrate: bool,
 ) -> Result<(), SchemaError> {
-    if migrate {
-        return migrator.run(pool).await.map_err(SchemaError::Migrate);
-    }
     // Not checked as it is compiled: the table is made by the migrator, not by a migration.
     let applied = sqlx::query_as::<_, (i64, Vec<u8>, bool)>(
         "SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version",
     );
-    let applied = match applied.fetch_all(pool).await {
+    let applied = match applied.fetch_all(connection).await {
         Ok(applied) => applied,
         Err(error) if is_undefined_table(&error) => {
-            let problem = "no migration was applied; run the migration job, or set \
-                           database.migrate = true";
+            let problem = "no migration was applied; run the migration job (--migrate), or \
+                           set database.migrate = true";
             return Err(SchemaError::Unknown(problem.to_owned()));
         }
         Err(error) => return Err(SchemaError::Read(error)),

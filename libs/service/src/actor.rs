@@ -1,7 +1,8 @@
 //! Who makes a call, and what they may do.
 //!
-//! An [`Actor`] is made in one place only, the layer in `actor/layer.rs`, from the metadata of the
-//! request; handlers take tenant, permissions and bots from it and from nowhere else:
+//! An [`Actor`] is made in one place only, the layer in `actor/layer.rs`, from a token, a certificate or, where they are
+//! believed, the metadata of the request (see [`access`](crate::access)); handlers take tenant, permissions and bots from
+//! it and from nowhere else. As metadata:
 //!
 //! ```text
 //! plazo-tenant: 7
@@ -22,7 +23,8 @@ use tonic::{Request, Status};
 
 use crate::status;
 
-pub(crate) use layer::{ActorRules, check_actor};
+pub(crate) use layer::{AccessEnd, ActorRules, check_actor};
+pub(crate) use metadata::{default_bots, is_service_name, parse_actor_kind};
 
 /// The methods of a service and who may call them: any one of the permissions will do. A server whose
 /// table lacks a method that it serves does not start; a call of any other method is answered
@@ -85,7 +87,8 @@ pub enum Permission {
 }
 
 impl Permission {
-    const ALL: [Self; 8] = [
+    /// All of them.
+    pub const ALL: [Self; 8] = [
         Self::HelpdeskView,
         Self::HelpdeskEdit,
         Self::BuilderEdit,
@@ -96,7 +99,14 @@ impl Permission {
         Self::Service,
     ];
 
-    /// The permission as it is written in metadata.
+    /// By its name: `tickets:attend`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|permission| permission.name() == name)
+    }
+
+    /// The permission as it is written in tokens and metadata.
     pub const fn name(self) -> &'static str {
         match self {
             Self::HelpdeskView => "helpdesk:view",
@@ -164,6 +174,15 @@ pub enum BotScope {
     All,
     /// These bots: sorted, each once.
     Only(Vec<i64>),
+}
+
+impl BotScope {
+    /// These bots, in whatever order.
+    pub fn only(mut bot_ids: Vec<i64>) -> Self {
+        bot_ids.sort_unstable();
+        bot_ids.dedup();
+        Self::Only(bot_ids)
+    }
 }
 
 impl Actor {

@@ -2,6 +2,7 @@
 //! environment; later ones win key by key.
 
 mod sections;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use config::{Config, Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 
 pub use sections::{ClientConfig, LogFormat, ServerConfig, TelemetryConfig};
+pub use tls::TlsConfig;
 
 /// Why a configuration was refused. The message is one line with the key and the value's problem.
 #[derive(Debug, thiserror::Error)]

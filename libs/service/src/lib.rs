@@ -16,6 +16,8 @@
 //! #[serde(deny_unknown_fields)]
 //! pub struct Config {
 //!     pub server: ServerConfig,
+//!     pub access: AccessConfig,
+//!     pub tls: Option<TlsConfig>,
 //!     pub telemetry: TelemetryConfig,
 //!     pub timer: ClientConfig,
 //!     pub sweep: SweepConfig,
@@ -31,6 +33,8 @@
 //!
 //!     fn validate(&self) -> Result<(), ConfigError> {
 //!         self.server.validate("server")?;
+//!         self.access.validate("access", self.server.listen)?;
+//!         TlsConfig::validate(self.tls.as_ref(), &self.server)?;
 //!         self.timer.validate("timer")?;
 //!         if self.sweep.batch == 0 {
 //!             return Err(ConfigError::value("sweep.batch", "must be above zero"));
@@ -50,14 +54,16 @@
 //! pub struct App {
 //!     config: Config,
 //!     listeners: Listeners,
+//!     tls: Tls,
 //!     store: Store,
 //! }
 //!
 //! impl App {
 //!     pub async fn bind(config: Config) -> anyhow::Result<Self> {
+//!         let tls = Tls::load(config.tls.as_ref())?;
 //!         let store = Store::connect(&config.database).await?;
 //!         let listeners = Listeners::bind(&config.server).await?;
-//!         Ok(Self { config, listeners, store })
+//!         Ok(Self { config, listeners, tls, store })
 //!     }
 //!
 //!     pub fn grpc_address(&self) -> std::io::Result<SocketAddr> {
@@ -65,14 +71,15 @@
 //!     }
 //!
 //!     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-//!         let Self { config, listeners, store } = self;
+//!         let Self { config, listeners, tls, store } = self;
 //!         let mut metrics = Metrics::new(Config::NAME);
 //!         let relay_metrics = RelayMetrics::register(metrics.service_registry());
 //!
-//!         let channel = connect_lazy(&config.timer, Actor::service(Config::NAME))?;
+//!         let channel = tls.connect_lazy(&config.timer, Actor::service(Config::NAME))?;
 //!         let timer = limit_messages!(TimerServiceClient::new(channel), config.timer);
 //!
 //!         let supervisor = Supervisor::new(Config::NAME, &shutdown);
+//!         tls.supervise(&supervisor);
 //!         let relay = Relay::new(store.clone(), timer, Retry::new(&config.timer), relay_metrics);
 //!         supervisor.spawn("relay", OnEnd::Restart, move |stop| {
 //!             let relay = relay.clone();
@@ -81,6 +88,8 @@
 //!
 //!         let tickets = limit_messages!(TicketServiceServer::new(Tickets::new(store)), config.server);
 //!         let served = Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
+//!             .access(&config.access)
+//!             .with_tls(&tls)
 //!             .add_service(tickets)
 //!             .run(listeners, supervisor.shutdown_token())
 //!             .await;
@@ -131,12 +140,14 @@
 //! A process that holds several services calls [`telemetry::init`] once itself, loads each service's
 //! configuration with [`config::load`], and runs the apps under one token.
 
+pub mod access;
 pub mod actor;
 pub mod client;
 pub mod config;
 pub mod deadline;
 pub mod metrics;
 pub mod paging;
+pub mod peer;
 pub mod process;
 pub mod redacted;
 pub mod request_key;
@@ -144,17 +155,22 @@ pub mod server;
 pub mod status;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tls;
 
+pub use access::AccessConfig;
 pub use actor::{Actor, ActorKind, BotScope, MethodPermissions, Permission, Permissions};
 pub use client::{Retry, ServiceChannel, connect_lazy};
 pub use config::{
     ClientConfig, ConfigError, ConfigSources, ServerConfig, ServiceConfig, TelemetryConfig,
+    TlsConfig,
 };
 pub use deadline::Deadline;
 pub use metrics::Metrics;
-pub use process::run_main;
+pub use peer::PeerIdentity;
+pub use process::{run_main, run_main_with_schema};
 pub use redacted::Redacted;
 pub use request_key::{RequestIdInvalid, RequestKey, parse_request_id, request_id_reused};
 pub use server::{Listeners, Server, ServerError};
 pub use status::FieldViolations;
 pub use supervisor::{OnEnd, Supervisor, TaskError, TaskFailed, commit_in_background};
+pub use tls::Tls;

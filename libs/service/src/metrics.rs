@@ -1,7 +1,8 @@
 //! Metrics of one service, and the small HTTP server that shows them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::State;
@@ -11,20 +12,30 @@ use axum::routing::get;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-/// The registry of one service, with the metrics that every service has:
-/// `plazo_rpc_requests_total` and `plazo_rpc_duration_seconds` by method and gRPC code. Labels are
-/// bounded: kind and outcome, never tenant or ticket.
+use crate::access::AccessMetrics;
+
+/// gRPC's codes are the numbers below.
+const CODES: i32 = 17;
+
+/// The registry of one service, with the metrics that every service has: `plazo_rpc_requests_total` and
+/// `plazo_rpc_duration_seconds` by method and gRPC code, `plazo_rpc_results_total` by code alone,
+/// `plazo_build_info` and `plazo_process_start_time_seconds`, and those of [`access`](crate::access), `plazo_access_…`. Labels are bounded: kind and outcome, never
+/// tenant or ticket. What an alert goes by is there from the start, at zero: a series that begins with its
+/// first event hides that event from `rate` and `increase`.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     service_prefix: String,
     pub(crate) rpc: RpcMetrics,
+    pub(crate) access: AccessMetrics,
 }
 
 impl Metrics {
@@ -32,10 +43,13 @@ impl Metrics {
     pub fn new(service_name: &str) -> Self {
         let mut registry = Registry::default();
         let rpc = RpcMetrics::register(registry.sub_registry_with_prefix("plazo_rpc"));
+        let access = AccessMetrics::register(registry.sub_registry_with_prefix("plazo_access"));
+        register_process(registry.sub_registry_with_prefix("plazo"));
         Self {
             registry,
             service_prefix: format!("plazo_{service_name}"),
             rpc,
+            access,
         }
     }
 
@@ -43,6 +57,17 @@ impl Metrics {
     /// `_total` after counters.
     pub fn service_registry(&mut self) -> &mut Registry {
         self.registry.sub_registry_with_prefix(&self.service_prefix)
+    }
+
+    /// Where what has to do with TLS is registered: `plazo_tls_…`.
+    pub(crate) fn tls_registry(&mut self) -> &mut Registry {
+        self.registry.sub_registry_with_prefix("plazo_tls")
+    }
+
+    /// Where a library that several services share registers its own metrics, with the prefix `plazo_PART_`.
+    pub fn shared_registry(&mut self, part: &str) -> &mut Registry {
+        self.registry
+            .sub_registry_with_prefix(format!("plazo_{part}"))
     }
 
     /// All metrics as OpenMetrics text.
@@ -56,10 +81,32 @@ impl Metrics {
     }
 }
 
+fn register_process(registry: &mut Registry) {
+    registry.register(
+        "build",
+        "The version of the program",
+        Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+    );
+    let start = Gauge::<f64, AtomicU64>::default();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "told to Prometheus, whose own time is this machine's kind of time; nothing is decided by it"
+    )]
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    start.set(since_epoch.map_or(0.0, |time| time.as_secs_f64()));
+    registry.register_with_unit(
+        "process_start_time",
+        "When the service started, in Unix time",
+        Unit::Seconds,
+        start,
+    );
+}
+
 /// Counters of calls.
 #[derive(Debug, Clone)]
 pub(crate) struct RpcMetrics {
     requests: Family<RpcLabels, Counter>,
+    results: Family<CodeLabel, Counter>,
     duration: Family<RpcLabels, Histogram>,
 }
 
@@ -69,17 +116,47 @@ struct RpcLabels {
     code: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
 impl RpcMetrics {
     fn register(registry: &mut Registry) -> Self {
         let requests = Family::default();
         registry.register("requests", "Calls that have ended", requests.clone());
+        let results = Family::<CodeLabel, Counter>::default();
+        for code in (0..CODES).map(Code::from_i32) {
+            drop(results.get_or_create(&CodeLabel {
+                code: code_name(code),
+            }));
+        }
+        registry.register(
+            "results",
+            "Calls that have ended, by gRPC code alone",
+            results.clone(),
+        );
         let duration = Family::new_with_constructor(duration_histogram as fn() -> Histogram);
         registry.register(
             "duration_seconds",
             "Time until a call has ended",
             duration.clone(),
         );
-        Self { requests, duration }
+        Self {
+            requests,
+            results,
+            duration,
+        }
+    }
+
+    /// Shows a method before its first call.
+    pub(crate) fn show(&self, method: &Arc<String>) {
+        let labels = RpcLabels {
+            method: Arc::clone(method),
+            code: code_name(Code::Ok),
+        };
+        drop(self.requests.get_or_create(&labels));
+        drop(self.duration.get_or_create(&labels));
     }
 
     pub(crate) fn record(&self, method: &Arc<String>, code: Code, duration: Duration) {
@@ -88,6 +165,9 @@ impl RpcMetrics {
             code: code_name(code),
         };
         self.requests.get_or_create(&labels).inc();
+        self.results
+            .get_or_create(&CodeLabel { code: labels.code })
+            .inc();
         self.duration
             .get_or_create(&labels)
             .observe(duration.as_secs_f64());

@@ -31,7 +31,52 @@ where
     Fut: Future<Output = Result<(), E>>,
 {
     let name = format!("plazo-{}", C::NAME);
-    let arguments = match command(&name).try_get_matches() {
+    run_command(&name, command(&name), |_, config, shutdown| {
+        run(config, shutdown)
+    })
+}
+
+/// [`run_main`] of a service with a database, and one more argument: `--migrate` calls `migrate`, which brings the schema up
+/// to date, and ends.
+pub fn run_main_with_schema<C, E, Fut, F, MigrateFut>(
+    run: impl FnOnce(C, CancellationToken) -> Fut,
+    migrate: impl FnOnce(C) -> MigrateFut,
+) -> ExitCode
+where
+    C: ServiceConfig,
+    E: Into<Box<dyn Error + Send + Sync>>,
+    F: Into<Box<dyn Error + Send + Sync>>,
+    Fut: Future<Output = Result<(), E>>,
+    MigrateFut: Future<Output = Result<(), F>>,
+{
+    let name = format!("plazo-{}", C::NAME);
+    let command = command(&name).arg(flag(
+        "migrate",
+        "Bring the schema of the database up to date, and end",
+    ));
+    run_command(&name, command, |arguments, config, shutdown| {
+        let only_migrates = arguments.get_flag("migrate");
+        async move {
+            if only_migrates {
+                migrate(config).await.map_err(Into::into)
+            } else {
+                run(config, shutdown).await.map_err(Into::into)
+            }
+        }
+    })
+}
+
+fn run_command<C, E, Fut>(
+    name: &str,
+    command: Command,
+    run: impl FnOnce(&ArgMatches, C, CancellationToken) -> Fut,
+) -> ExitCode
+where
+    C: ServiceConfig,
+    E: Into<Box<dyn Error + Send + Sync>>,
+    Fut: Future<Output = Result<(), E>>,
+{
+    let arguments = match command.try_get_matches() {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
@@ -42,7 +87,8 @@ where
             };
         }
     };
-    match run_process(&name, &arguments, run) {
+    let run = |config, shutdown| run(&arguments, config, shutdown);
+    match run_process(name, &arguments, run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let about_config = is_about_config(&*error);
@@ -61,13 +107,14 @@ where
     }
 }
 
+fn flag(id: &'static str, help: &'static str) -> Arg {
+    Arg::new(id).long(id).action(ArgAction::SetTrue).help(help)
+}
+
 fn command(name: &str) -> Command {
-    let flag = |id: &'static str, help: &'static str| {
-        Arg::new(id).long(id).action(ArgAction::SetTrue).help(help)
-    };
     Command::new("plazo")
-        .bin_name(name)
-        .display_name(name)
+        .bin_name(name.to_owned())
+        .display_name(name.to_owned())
         .version(env!("CARGO_PKG_VERSION"))
         .arg(
             Arg::new("config")

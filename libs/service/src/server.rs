@@ -3,6 +3,8 @@
 mod body;
 mod connection;
 mod deadline;
+mod health;
+mod incoming;
 mod methods;
 mod observe;
 mod unreadable;
@@ -15,23 +17,26 @@ use std::time::Duration;
 use axum::extract::Request as HttpRequest;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
+use rand::Rng as _;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 use tower::util::MapRequestLayer;
 
+use crate::access::{Access, AccessConfig};
 use crate::actor::{ActorRules, MethodPermissions, check_actor};
-use crate::config::ServerConfig;
+use crate::config::{ConfigError, ServerConfig};
 use crate::metrics::{self, Metrics};
-use connection::Connection;
+use crate::tls::Tls;
+use connection::ConnectionInfo;
+pub(crate) use deadline::parse_timeout;
 use deadline::{Arrival, DeadlineRules, limit_time};
+use incoming::{IncomingRules, incoming};
 use methods::Methods;
 use observe::{Observer, observe};
 
@@ -61,6 +66,9 @@ pub enum ServerError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// Who may call can't be known from the configuration, or anybody could.
+    #[error("the rules of access cannot be used")]
+    Access(#[source] ConfigError),
     /// gRPC could not be served.
     #[error("cannot serve gRPC")]
     Serve(#[source] tonic::transport::Error),
@@ -76,22 +84,33 @@ pub struct Listeners {
     pub grpc: TcpListener,
     /// For `/metrics` and `/healthz`, if they are served.
     pub metrics: Option<TcpListener>,
+    /// For health in plain text, if it is served.
+    pub health: Option<TcpListener>,
 }
 
 impl Listeners {
     /// Binds what the configuration names.
     pub async fn bind(config: &ServerConfig) -> Result<Self, ServerError> {
         let grpc = bind(config.listen).await?;
-        let metrics = match config.metrics_listen {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
-        Ok(Self { grpc, metrics })
+        let metrics = bind_if(config.metrics_listen).await?;
+        let health = bind_if(config.health_listen).await?;
+        Ok(Self {
+            grpc,
+            metrics,
+            health,
+        })
     }
 
     /// The address at which gRPC is served.
     pub fn grpc_address(&self) -> std::io::Result<SocketAddr> {
         self.grpc.local_addr()
+    }
+}
+
+async fn bind_if(address: Option<SocketAddr>) -> Result<Option<TcpListener>, ServerError> {
+    match address {
+        Some(address) => bind(address).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -107,10 +126,13 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
 /// 2. the deadline (`server/deadline.rs`);
 /// 3. the actor and its permission (`actor/layer.rs`).
 ///
-/// Health (overall and by service) and, if configured, reflection are served as well.
+/// Health (overall and by service) and, if configured, reflection are served as well. Over TLS, each request has its
+/// [`PeerIdentity`](crate::PeerIdentity) in its extensions.
 #[derive(Debug)]
 pub struct Server {
     config: ServerConfig,
+    access: AccessConfig,
+    tls: Tls,
     metrics: Arc<Metrics>,
     permissions: MethodPermissions,
     descriptors: &'static [u8],
@@ -131,6 +153,8 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         Self {
             config: config.clone(),
+            access: AccessConfig::default(),
+            tls: Tls::off(),
             metrics: Arc::new(metrics),
             permissions,
             descriptors,
@@ -138,6 +162,24 @@ impl Server {
             services: Vec::new(),
             health,
         }
+    }
+
+    /// Says who may call. Without it, whoever reaches a loopback address may, and no other address is served.
+    #[must_use]
+    pub fn access(mut self, access: &AccessConfig) -> Self {
+        self.access = access.clone();
+        self
+    }
+
+    /// Serves over TLS, unless it is off.
+    #[must_use]
+    pub fn with_tls(mut self, tls: &Tls) -> Self {
+        // Nobody else has them before the server runs.
+        if let Some(metrics) = Arc::get_mut(&mut self.metrics) {
+            tls.register(metrics);
+        }
+        self.tls = tls.clone();
+        self
     }
 
     /// Adds a generated service. Give it the limit on message size first, with
@@ -179,17 +221,50 @@ impl Server {
         ])
         .map_err(|error| ServerError::Descriptors(error.into()))?;
         methods.check_permissions(&self.services, self.permissions)?;
+        for (path, _) in self.permissions {
+            self.metrics.rpc.show(methods.label(path));
+        }
+
+        let address = listeners
+            .grpc_address()
+            .map_err(|source| ServerError::Listen {
+                address: self.config.listen,
+                source,
+            })?;
+        let refusals = self.metrics.access.clone();
+        let access = Access::start(&self.access, address, self.permissions, refusals)
+            .await
+            .map_err(ServerError::Access)?;
+        let access = Arc::new(access);
 
         let metrics = Arc::clone(&self.metrics);
-        let grpc = self.serve_grpc(listeners.grpc, Arc::new(methods), shutdown.clone());
-        let Some(listener) = listeners.metrics else {
-            return grpc.await;
+        let reporter = self.health.clone();
+        let grpc = self.serve_grpc(
+            listeners.grpc,
+            Arc::new(methods),
+            Arc::clone(&access),
+            shutdown.clone(),
+        );
+        // These go on until gRPC has ended, so that the last figures of a shutdown can be read.
+        let metrics = async {
+            match listeners.metrics {
+                Some(listener) => metrics::serve(listener, metrics, shutdown)
+                    .await
+                    .map_err(ServerError::Metrics),
+                None => std::future::pending().await,
+            }
+        };
+        let health = async {
+            match listeners.health {
+                Some(listener) => health::serve(listener, reporter).await,
+                None => std::future::pending().await,
+            }
         };
         tokio::select! {
             outcome = grpc => outcome,
-            outcome = metrics::serve(listener, metrics, shutdown) => {
-                outcome.map_err(ServerError::Metrics)
-            }
+            outcome = metrics => outcome,
+            outcome = health => outcome,
+            never = access.keep() => match never {},
         }
     }
 
@@ -197,6 +272,7 @@ impl Server {
         self,
         listener: TcpListener,
         methods: Arc<Methods>,
+        access: Arc<Access>,
         shutdown: CancellationToken,
     ) -> Result<(), ServerError> {
         set_health(&self.health, &self.services, ServingStatus::Serving).await;
@@ -214,35 +290,23 @@ impl Server {
 
         let cut = CancellationToken::new();
         let _cut_when_dropped = cut.clone().drop_guard();
-        let connections = {
-            let cut = cut.clone();
-            TcpIncoming::from(listener)
-                .with_nodelay(Some(true))
-                .then(move |accepted| {
-                    let cut = cut.clone();
-                    async move {
-                        if accepted.is_err() {
-                            // Out of file descriptors, mostly. The next attempt fails at once as well.
-                            tokio::time::sleep(Duration::from_millis(20)).await;
-                        }
-                        accepted.map(|stream| Connection::new(stream, &cut))
-                    }
-                })
-        };
+        let connections = incoming(listener, self.tls.clone(), self.incoming_rules(), &cut);
         let grace = Duration::from_millis(self.config.shutdown_grace_ms);
         let keepalive_interval = Duration::from_millis(self.config.keepalive_interval_ms);
         let keepalive_timeout = Duration::from_millis(self.config.keepalive_timeout_ms);
-        let serving = tonic::transport::Server::builder()
+        let mut builder = tonic::transport::Server::builder();
+        if let Some(age) = self.max_connection_age() {
+            // With a grace set as well, connections would be cut instead of being told to go away.
+            builder = builder.max_connection_age(age);
+        }
+        let serving = builder
             .http2_keepalive_interval(Some(keepalive_interval))
             .http2_keepalive_timeout(Some(keepalive_timeout))
             .http2_max_header_list_size(self.config.max_header_bytes)
             .max_concurrent_streams(self.config.max_concurrent_streams)
             // Outermost, where the call's time begins for tonic as well.
-            .layer(MapRequestLayer::new(|mut request: http::Request<tonic::body::Body>| {
-                request.extensions_mut().insert(Arrival(Instant::now()));
-                request
-            }))
-            .add_routes(self.routes_with_layers(methods, end_streams)?)
+            .layer(MapRequestLayer::new(mark_arrival))
+            .add_routes(self.routes_with_layers(methods, access, end_streams)?)
             .serve_with_incoming_shutdown(connections, stop_accepting);
 
         let give_up = async {
@@ -258,9 +322,24 @@ impl Server {
         }
     }
 
+    fn incoming_rules(&self) -> IncomingRules {
+        IncomingRules {
+            handshake_timeout: Duration::from_millis(self.config.handshake_timeout_ms),
+            max_handshakes: self.config.max_handshakes,
+            max_connections: usize::MAX,
+        }
+    }
+
+    /// Give or take a tenth, so that replicas that started together don't send their clients away together.
+    fn max_connection_age(&self) -> Option<Duration> {
+        let age = Duration::from_millis(self.config.max_connection_age_ms);
+        (!age.is_zero()).then(|| age.mul_f64(rand::rng().random_range(0.9..=1.1)))
+    }
+
     fn routes_with_layers(
         mut self,
         methods: Arc<Methods>,
+        access: Arc<Access>,
         end_streams: CancellationToken,
     ) -> Result<Routes, ServerError> {
         if self.config.reflection {
@@ -281,7 +360,7 @@ impl Server {
             max: Duration::from_millis(self.config.max_deadline_ms),
             end_streams,
         };
-        let actors = ActorRules::new(self.permissions);
+        let actors = ActorRules::new(self.permissions, access);
         // The layer that is added last is the outermost.
         let router = self
             .routes
@@ -299,6 +378,19 @@ async fn set_health(health: &HealthReporter, services: &[&'static str], status: 
     for service in services {
         health.set_service_status(service, status).await;
     }
+}
+
+/// Notes when a call came in and from whom.
+fn mark_arrival(mut request: http::Request<tonic::body::Body>) -> http::Request<tonic::body::Body> {
+    let extensions = request.extensions_mut();
+    extensions.insert(Arrival(Instant::now()));
+    if let Some(connection) = extensions.remove::<ConnectionInfo>() {
+        extensions.insert(connection.tcp);
+        if let Some(peer) = connection.peer {
+            extensions.insert(peer);
+        }
+    }
+    request
 }
 
 /// The time at which a call came in.

@@ -154,6 +154,21 @@ pub async fn commit_in_background<T: Send + 'static>(
     }
 }
 
+/// A task that ends, at the latest, with what owns it.
+#[derive(Debug)]
+pub(crate) struct Owned(JoinHandle<()>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts a task of something that is no service and has no supervisor, as a channel to a service.
+pub(crate) fn spawn_owned(future: impl Future<Output = ()> + Send + 'static) -> Owned {
+    Owned(spawn(future))
+}
+
 /// A panic is one more way to fail.
 async fn run_once(task: impl Future<Output = Result<(), TaskError>>) -> Result<(), TaskError> {
     AssertUnwindSafe(task)
@@ -164,7 +179,7 @@ async fn run_once(task: impl Future<Output = Result<(), TaskError>>) -> Result<(
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "its caller awaits it, and a handler's end must not end it"
+    reason = "its caller awaits or owns it, and a handler's end must not end it"
 )]
 fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where

@@ -11,6 +11,30 @@
 -- serves, and the two change places by their names (begin_projection, swap_projections). So no statement names a schema:
 -- search_path chooses, for a service by its connection options, and for whoever else comes to this database by its default.
 -- Extensions and all that is not built from the feed belong into `public`.
+-- Roles are shared by all databases of a server. Where the login may not make them, deploy/postgresql/roles.sql does.
+DO $$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['plazo_history_request', 'plazo_history_background'] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = role_name);
+        BEGIN
+            EXECUTE format('CREATE ROLE %I', role_name);
+            IF NOT pg_has_role(role_name, 'MEMBER') THEN
+                EXECUTE format('GRANT %I TO CURRENT_USER', role_name);
+            END IF;
+        EXCEPTION
+            -- The migration of another database of this server was faster.
+            WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            WHEN insufficient_privilege THEN
+                RAISE EXCEPTION 'there is no role %, and % may not make it: run deploy/postgresql/roles.sql first',
+                    role_name, current_user;
+        END;
+    END LOOP;
+END
+$$;
+
 DO $$ BEGIN
     EXECUTE format('ALTER DATABASE %I SET search_path = public, projection', current_database());
 EXCEPTION WHEN insufficient_privilege THEN
@@ -158,6 +182,10 @@ CREATE TABLE stage_firings (
 CREATE INDEX report_firings ON stage_firings (tenant_id, fired_at) INCLUDE (bot_id, queue_id, stage, cycle_kind, late_ms);
 
 -- Who dealt with which contact, by ticket: was assigned to it or wrote in it.
+--
+-- What of the ticket decides whether an agent sees the contact stands here too, so that his contacts are read from one index
+-- and no ticket is looked up. Invariant: bot_id and contact_id are those of the ticket; closed_at is that of the ticket, and
+-- closed_interaction_at its last_interaction_at as long as it is closed.
 CREATE TABLE dealings (
     tenant_id bigint NOT NULL,
     agent_id bigint NOT NULL,
@@ -167,10 +195,20 @@ CREATE TABLE dealings (
     -- When he last wrote in it or was assigned to it; the end of the assignment, once it has ended by a close, a transfer or
     -- another agent.
     last_dealt_at timestamptz NOT NULL,
+    -- NULL while the ticket is open.
+    closed_at timestamptz,
+    closed_interaction_at timestamptz,
+    -- last_dealt_at as long as the ticket is closed: an index on last_dealt_at itself would be written anew by every message
+    -- of an agent.
+    closed_dealt_at timestamptz GENERATED ALWAYS AS (CASE WHEN closed_at IS NOT NULL THEN last_dealt_at END) STORED,
 
-    PRIMARY KEY (tenant_id, agent_id, contact_id, ticket_id)
+    PRIMARY KEY (tenant_id, agent_id, contact_id, ticket_id),
+    CONSTRAINT dealings_closed_check CHECK ((closed_at IS NULL) = (closed_interaction_at IS NULL))
 ) PARTITION BY RANGE (ticket_id);
-CREATE INDEX dealings_of_agent ON dealings (tenant_id, agent_id, last_dealt_at);
+-- All that decides which contacts an agent sees.
+CREATE INDEX dealings_of_agent ON dealings (tenant_id, agent_id, closed_dealt_at)
+    INCLUDE (contact_id, bot_id, closed_at, closed_interaction_at)
+    WHERE closed_dealt_at IS NOT NULL;
 CREATE INDEX dealings_of_ticket ON dealings (tenant_id, ticket_id);
 
 -- The customers, as of their last interaction: the ticket event that told of them last.
@@ -216,30 +254,93 @@ INSERT INTO feed_position (position, changed_at) VALUES ('', clock_timestamp());
 
 SET search_path = public, projection;
 
--- Makes the partitions of all tickets up to this id, in the schema that search_path leads to. Repeating it does nothing.
--- Answers the first ticket id that has no partition.
-CREATE FUNCTION make_ticket_partitions(last_ticket_id bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+-- Walls off the rows of each tenant in a table. Nobody but a superuser goes round the policies, the owner included. Of the
+-- two roles the one sees all rows, and the other those of the tenant that its transaction has named: none when it has named
+-- none. The setting is then empty, or absent when none ever was named on the connection.
+CREATE FUNCTION wall_off(walled regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', walled);
+    EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', walled);
+    EXECUTE format('CREATE POLICY owner ON %s TO CURRENT_USER USING (true)', walled);
+    EXECUTE format('CREATE POLICY background ON %s TO plazo_history_background USING (true)', walled);
+    EXECUTE format(
+        'CREATE POLICY request ON %s TO plazo_history_request
+         USING (tenant_id = nullif(current_setting(%L, true), %L)::bigint)',
+        walled, 'plazo.tenant_id', ''
+    );
+END
+$$;
+REVOKE EXECUTE ON FUNCTION wall_off(regclass) FROM PUBLIC;
+
+-- The functions below make, rename and drop tables with the rights of the owner, who alone may. So they believe no
+-- search_path, and work in the schemas of projections only.
+
+CREATE FUNCTION check_projection(schema_name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF coalesce(schema_name, '') NOT IN ('projection', 'projection_next', 'projection_old') THEN
+        RAISE EXCEPTION '% is no schema of a projection', schema_name;
+    END IF;
+END
+$$;
+
+-- Walls off all tables of a projection, and lets the roles in, each as far as the program goes as that role. Partitions are reached
+-- through their parent alone.
+CREATE FUNCTION open_projection(schema_name text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    part record;
+BEGIN
+    PERFORM check_projection(schema_name);
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO plazo_history_request, plazo_history_background', schema_name);
+    FOR part IN
+        SELECT class.oid::regclass AS name, class.relname, class.relispartition, class.relrowsecurity, attnum IS NOT NULL AS has_tenant
+        FROM pg_class AS class
+        LEFT JOIN pg_attribute ON attrelid = class.oid AND attname = 'tenant_id'
+        WHERE class.relnamespace = schema_name::regnamespace AND class.relkind IN ('r', 'p')
+    LOOP
+        IF part.has_tenant AND NOT part.relrowsecurity THEN
+            PERFORM wall_off(part.name);
+        END IF;
+        CONTINUE WHEN part.relispartition;
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO plazo_history_background', part.name);
+        IF part.relname IN ('tickets', 'conversation_entries', 'stage_firings', 'dealings', 'contacts') THEN
+            EXECUTE format('GRANT SELECT ON %s TO plazo_history_request', part.name);
+        END IF;
+    END LOOP;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION open_projection(text) FROM PUBLIC;
+
+-- The schema of the projection that search_path leads to.
+CREATE FUNCTION found_projection() RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = 'tickets'::regclass
+$$;
+
+-- Makes the partitions of all tickets up to this id. Repeating it does nothing. Answers the first ticket id that has no
+-- partition.
+CREATE FUNCTION make_ticket_partitions(schema_name text, last_ticket_id bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     -- Tickets in a partition.
     width CONSTANT bigint := 1000000;
-    target oid := (SELECT relnamespace FROM pg_class WHERE oid = 'tickets'::regclass);
     parent record;
     number bigint := last_ticket_id / width;
 BEGIN
+    PERFORM check_projection(schema_name);
     -- One at a time.
-    LOCK TABLE tickets IN SHARE UPDATE EXCLUSIVE MODE;
+    EXECUTE format('LOCK TABLE %I.tickets IN SHARE UPDATE EXCLUSIVE MODE', schema_name);
     -- Partitions are made in the order of their numbers, so the last one tells of all before it. What was dropped is
     -- not made again.
-    WHILE number >= 0 AND to_regclass(target::regnamespace || '.tickets_p' || number) IS NULL LOOP
+    WHILE number >= 0 AND to_regclass(format('%I.tickets_p%s', schema_name, number)) IS NULL LOOP
         FOR parent IN
-            SELECT target::regnamespace || '.' || relname AS name
-            FROM pg_class WHERE relnamespace = target AND relkind = 'p' ORDER BY relname
+            SELECT schema_name || '.' || relname AS name
+            FROM pg_class WHERE relnamespace = schema_name::regnamespace AND relkind = 'p' ORDER BY relname
         LOOP
             -- To attach one does not wait for those who read, nor they for it; to create one as a partition would.
             EXECUTE format(
                 'CREATE TABLE %1$s_p%2$s (LIKE %1$s INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS)',
                 parent.name, number
             );
+            PERFORM wall_off((parent.name || '_p' || number)::regclass);
             EXECUTE format(
                 'ALTER TABLE %1$s ATTACH PARTITION %1$s_p%2$s FOR VALUES FROM (%3$s) TO (%4$s)',
                 parent.name, number, number * width, (number + 1) * width
@@ -250,10 +351,19 @@ BEGIN
     RETURN (last_ticket_id / width + 1) * width;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION make_ticket_partitions(text, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION make_ticket_partitions(text, bigint) TO plazo_history_background;
+
+-- The same in the schema that search_path leads to.
+CREATE FUNCTION make_ticket_partitions(last_ticket_id bigint) RETURNS bigint LANGUAGE sql AS $$
+    SELECT make_ticket_partitions(found_projection(), last_ticket_id)
+$$;
 SELECT make_ticket_partitions(0);
+SELECT open_projection('projection');
 
 -- Makes the empty schema `projection_next` with the tables and indexes of `projection`.
-CREATE FUNCTION begin_projection() RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION begin_projection() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     original record;
     part record;
@@ -288,41 +398,70 @@ BEGIN
         END LOOP;
     END LOOP;
     INSERT INTO projection_next.feed_position (position, changed_at) VALUES ('', clock_timestamp());
+    PERFORM open_projection('projection_next');
 END
 $$;
+REVOKE EXECUTE ON FUNCTION begin_projection() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION begin_projection() TO plazo_history_background;
+
+-- Has the server look at the tables of a projection, so that it plans queries of it well from the beginning.
+CREATE FUNCTION analyze_projection(schema_name text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    part record;
+BEGIN
+    PERFORM check_projection(schema_name);
+    FOR part IN
+        SELECT oid::regclass AS name FROM pg_class
+        WHERE relnamespace = schema_name::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+    LOOP
+        EXECUTE format('ANALYZE %s', part.name);
+    END LOOP;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION analyze_projection(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION analyze_projection(text) TO plazo_history_background;
 
 -- Lets `projection_next` serve. The one that served becomes `projection_old`. Whoever waits to write to it finds a position
 -- that he did not leave, and changes nothing.
-CREATE FUNCTION swap_projections() RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION swap_projections() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     UPDATE projection.feed_position SET position = 'replaced';
     ALTER SCHEMA projection RENAME TO projection_old;
     ALTER SCHEMA projection_next RENAME TO projection;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION swap_projections() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION swap_projections() TO plazo_history_background;
 
--- Drops the partition of this number, of all tables in the schema that search_path leads to. The caller knows that nothing
--- in it is to be kept.
-CREATE FUNCTION drop_ticket_partition(number bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- Drops the partition of this number, of all tables of a projection. The caller knows that nothing in it is to be kept.
+CREATE FUNCTION drop_ticket_partition(schema_name text, number bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     partition record;
 BEGIN
+    PERFORM check_projection(schema_name);
     FOR partition IN
-        SELECT relnamespace::regnamespace || '.' || relname AS name FROM pg_class
-        WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'tickets'::regclass)
+        SELECT oid::regclass AS name FROM pg_class
+        WHERE relnamespace = schema_name::regnamespace
             AND relispartition AND relkind = 'r' AND relname LIKE '%\_p' || number
         ORDER BY relname
     LOOP
-        EXECUTE 'DROP TABLE ' || partition.name;
+        EXECUTE format('DROP TABLE %s', partition.name);
     END LOOP;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION drop_ticket_partition(text, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION drop_ticket_partition(text, bigint) TO plazo_history_background;
 
 -- Drops some tables of a schema that serves nobody, and the schema when it has none left. Answers whether it is gone.
-CREATE FUNCTION drop_some_tables(schema_name text) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION drop_some_tables(schema_name text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     part record;
 BEGIN
+    PERFORM check_projection(nullif(schema_name, 'projection'));
     IF to_regnamespace(schema_name) IS NULL THEN
         RETURN true;
     END IF;
@@ -342,6 +481,8 @@ BEGIN
     RETURN true;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION drop_some_tables(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION drop_some_tables(text) TO plazo_history_background;
 
 -- Calendars of bots as ticketing told them, by version; a version never changes.
 CREATE TABLE calendar_versions (

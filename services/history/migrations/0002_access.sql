@@ -32,7 +32,7 @@ CREATE TABLE answered_requests (
     answered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant_id, request_id)
 );
-CREATE INDEX answered_requests_by_age ON answered_requests (answered_at);
+CREATE INDEX answered_requests_by_age ON answered_requests (tenant_id, answered_at);
 
 -- Who sees what. All queries that show something to an actor are made with these functions, which PostgreSQL merges into
 -- them. An actor is
@@ -69,26 +69,36 @@ RETURNS TABLE (bot_id bigint) LANGUAGE sql STABLE AS $$
     WHERE enabled.tenant_id = of_tenant AND (of_bots IS NULL OR enabled.bot_id = ANY (of_bots))
 $$;
 
--- The dealings that make contacts visible to an agent, and the last interaction in their tickets; NULL where the ticket
--- itself was closed too long ago to be seen.
+-- The dealings that make contacts visible to an agent: closed_at and shown_interaction_at, the last interaction in the ticket,
+-- are NULL where the ticket itself was closed too long ago to be seen.
 CREATE FUNCTION visible_dealings(
     of_tenant bigint, of_agent bigint, of_bots bigint[], default_lookback bigint, default_delay bigint,
     as_of timestamptz
-) RETURNS TABLE (contact_id bigint, shown_interaction_at timestamptz) LANGUAGE sql STABLE AS $$
-    SELECT dealing.contact_id, CASE WHEN ticket.closed_at >= span.since THEN ticket.last_interaction_at END
-    FROM shown_span(of_tenant, of_agent, default_lookback, default_delay, as_of) AS span
-    JOIN dealings AS dealing
-        ON dealing.tenant_id = of_tenant AND dealing.agent_id = of_agent AND dealing.last_dealt_at >= span.since
-    -- OFFSET 0 keeps it a look-up by key, in the one partition that has the ticket: the planner counts all partitions for
-    -- each look-up, and would rather read all tickets.
+) RETURNS TABLE (
+    contact_id bigint, ticket_id bigint, bot_id bigint, closed_at timestamptz, shown_interaction_at timestamptz
+) LANGUAGE sql STABLE AS $$
+    -- The span is taken as values: a policy lets an index be asked only with what is leakproof, which the functions that make the
+    -- span are not.
+    SELECT
+        dealing.contact_id, dealing.ticket_id, dealing.bot_id,
+        CASE WHEN dealing.closed_at >= span.since THEN dealing.closed_at END,
+        CASE WHEN dealing.closed_at >= span.since THEN dealing.closed_interaction_at END
+    FROM dealings AS dealing
     CROSS JOIN LATERAL (
-        SELECT dealt.bot_id, dealt.closed_at, dealt.last_interaction_at
-        FROM tickets AS dealt
-        WHERE dealt.tenant_id = of_tenant AND dealt.ticket_id = dealing.ticket_id
-        OFFSET 0
-    ) AS ticket
-    WHERE ticket.closed_at <= span.until
-        AND ticket.bot_id IN (SELECT bot.bot_id FROM visible_bots(of_tenant, of_bots) AS bot)
+        SELECT (
+            SELECT shown.since
+            FROM shown_span(of_tenant, of_agent, default_lookback, default_delay, as_of) AS shown
+        ) AS since
+    ) AS span
+    WHERE dealing.tenant_id = of_tenant
+        AND dealing.agent_id = of_agent
+        AND dealing.closed_dealt_at IS NOT NULL
+        AND dealing.closed_dealt_at >= span.since
+        AND dealing.closed_at <= (
+            SELECT shown.until
+            FROM shown_span(of_tenant, of_agent, default_lookback, default_delay, as_of) AS shown
+        )
+        AND dealing.bot_id IN (SELECT bot.bot_id FROM visible_bots(of_tenant, of_bots) AS bot)
 $$;
 
 -- Whether a ticket is visible to an actor who sees its contact: one row or none.
@@ -138,4 +148,49 @@ CREATE FUNCTION contact_visible(
             WHERE dealing.contact_id = of_contact
         )
     END
+$$;
+
+-- The one way through the walls, for the request path: the contacts of the tenant that the transaction has named, some of those that a
+-- search finds. LIKE is not leakproof (it might tell of rows in its errors), so that behind a policy no index is asked
+-- with it, and all contacts of the tenant would be read. Here no policy is in the way: it runs as the owner, who sees
+-- all, and names the tenant itself. It yields none when no tenant is named, and keys alone: what is shown of the contacts is read
+-- through the policies. In a schema of its own, so that nothing else with such rights is among the service's functions.
+CREATE SCHEMA search;
+CREATE FUNCTION search.matching_contacts(patterns text[], longest text, most bigint)
+RETURNS TABLE (contact_id bigint, name_key text, last_interaction_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = projection, public, pg_temp AS $$
+BEGIN
+    -- Planned for its values.
+    RETURN QUERY EXECUTE $search$
+        SELECT contact.contact_id, contact.name_key, contact.last_interaction_at
+        FROM contacts AS contact
+        WHERE contact.tenant_id = $1
+            AND contact.search_text LIKE $2
+            AND contact.search_text LIKE ALL ($3)
+        LIMIT $4
+    $search$ USING nullif(current_setting('plazo.tenant_id', true), '')::bigint, longest, patterns, most;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION search.matching_contacts(text[], text, bigint) FROM PUBLIC;
+GRANT USAGE ON SCHEMA search TO plazo_history_request;
+GRANT EXECUTE ON FUNCTION search.matching_contacts(text[], text, bigint) TO plazo_history_request;
+
+-- The walls, around every table of `public` that has a tenant.
+SELECT wall_off(pg_class.oid)
+FROM pg_class
+JOIN pg_attribute ON attrelid = pg_class.oid AND attname = 'tenant_id'
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relrowsecurity;
+
+-- What the roles may do: no more than the program does as each.
+GRANT SELECT ON answered_requests, history_agents, history_bots, tenant_settings TO plazo_history_background;
+GRANT SELECT, INSERT, UPDATE ON calendar_versions, erasures, projection_rebuilds TO plazo_history_background;
+GRANT SELECT, INSERT, UPDATE, DELETE ON answered_requests, history_agents, history_bots TO plazo_history_request;
+GRANT SELECT, INSERT, UPDATE ON tenant_settings TO plazo_history_request;
+-- The program looks whether it knows the schema. Whoever applies the migrations without it has no such table.
+DO $$
+BEGIN
+    IF to_regclass('_sqlx_migrations') IS NOT NULL THEN
+        GRANT SELECT ON _sqlx_migrations TO plazo_history_background;
+    END IF;
+END
 $$;

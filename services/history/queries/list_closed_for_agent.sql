@@ -1,10 +1,52 @@
 -- Closed tickets, the last closed first, for a viewer who is an agent: those of the contacts that he sees.
 -- $1 to $5: the viewer, see 0002_access.sql.
--- $6, $7: closed at or after, and before. $8, $9: the last ticket of the page before.
--- $10: the agent whose tickets are wanted, $11: the bot, 0 for all.
-WITH seen AS MATERIALIZED (
-    SELECT DISTINCT dealing.contact_id
+-- $6, $7: closed at or after, and before. $8, $9: the last ticket of the page before. $10: the bot, 0 for all.
+--
+-- His own tickets among them, which the dealings tell, show since when as many were closed as are wanted. Contacts without
+-- an interaction since then have nothing on the page.
+WITH span AS MATERIALIZED (
+    SELECT
+        greatest(span.since, $6::timestamptz) AS since,
+        span.until,
+        least($7::timestamptz, 'infinity') AS ended_before
+    FROM shown_span($1, $2, $4, $5, statement_timestamp()) AS span
+),
+dealt AS MATERIALIZED (
+    SELECT dealing.contact_id, dealing.ticket_id, dealing.bot_id, dealing.closed_at
     FROM visible_dealings($1, $2, $3, $4, $5, statement_timestamp()) AS dealing
+),
+full_since AS MATERIALIZED (
+    SELECT dealt.closed_at
+    FROM dealt, span
+    WHERE ($10::bigint = 0 OR dealt.bot_id = $10)
+        AND dealt.closed_at >= span.since
+        AND dealt.closed_at < span.ended_before
+        AND (dealt.closed_at, dealt.ticket_id) < (coalesce($8::timestamptz, 'infinity'), coalesce($9::bigint, 0))
+    ORDER BY dealt.closed_at DESC
+    OFFSET $11::bigint - 1
+    LIMIT 1
+),
+seen AS MATERIALIZED (
+    SELECT DISTINCT dealt.contact_id FROM dealt
+),
+bound AS MATERIALIZED (
+    SELECT
+        greatest(span.since, (SELECT full_since.closed_at FROM full_since)) AS since, span.until, span.ended_before
+    FROM span
+),
+recent AS MATERIALIZED (
+    SELECT seen.contact_id
+    FROM (
+        SELECT known.contact_id, known.last_interaction_at
+        FROM contacts AS known
+        WHERE known.tenant_id = $1
+            -- One descent of the index for each, which takes half the time of a join.
+            AND known.contact_id = ANY (ARRAY(SELECT seen.contact_id FROM seen))
+    ) AS contact
+    -- FULL keeps it a hash join: whoever plans expects few rows, and would compare each with each. Tickets without a contact
+    -- have no row of one.
+    FULL JOIN seen ON seen.contact_id = contact.contact_id
+    WHERE coalesce(contact.last_interaction_at, 'infinity') >= (SELECT bound.since FROM bound)
 )
 SELECT
     ticket.ticket_id, ticket.bot_id, ticket.queue_id, ticket.agent_id, ticket.state, ticket.opened_at,
@@ -18,19 +60,21 @@ SELECT
     ticket.business_first_response_ms, ticket.business_later_response_ms, ticket.business_first_resolution_ms,
     ticket.business_full_resolution_ms, ticket.business_handling_ms,
     nullif(ticket.last_interaction_at, '-infinity') AS "last_interaction_at?", ticket.ticket_seq
-FROM seen
+FROM bound
+CROSS JOIN recent
 -- OFFSET 0 keeps it a look-up by index for each contact.
 CROSS JOIN LATERAL (
-    SELECT known.* FROM tickets AS known WHERE known.tenant_id = $1 AND known.contact_id = seen.contact_id OFFSET 0
+    SELECT known.*
+    FROM tickets AS known
+    WHERE known.tenant_id = $1
+        AND known.contact_id = recent.contact_id
+        AND known.closed_at >= bound.since
+        AND known.closed_at <= bound.until
+    OFFSET 0
 ) AS ticket
-CROSS JOIN LATERAL ticket_shown(
-    $1, $2, $3, $4, $5, statement_timestamp(), ticket.bot_id, ticket.closed_at
-) AS shown
-WHERE ($10::bigint = 0 OR ticket.agent_id = $10)
-    AND ($11::bigint = 0 OR ticket.bot_id = $11)
-    AND ticket.closed_at IS NOT NULL
-    AND ticket.closed_at >= coalesce($6::timestamptz, '-infinity')
-    AND ticket.closed_at < coalesce($7::timestamptz, 'infinity')
+WHERE ticket.bot_id IN (SELECT bot.bot_id FROM visible_bots($1, $3) AS bot)
+    AND ($10::bigint = 0 OR ticket.bot_id = $10)
+    AND ticket.closed_at < bound.ended_before
     AND (ticket.closed_at, ticket.ticket_id) < (coalesce($8::timestamptz, 'infinity'), coalesce($9::bigint, 0))
 ORDER BY ticket.closed_at DESC, ticket.ticket_id DESC
-LIMIT $12
+LIMIT $11

@@ -2,37 +2,75 @@
 -- $1 to $5: the viewer, see 0002_access.sql.
 -- $6: patterns that must all be found. $7: the bot that they must have a ticket of, 0 for any.
 -- $8, $9: name and id of the last contact of the page before.
-WITH seen AS MATERIALIZED (
-    SELECT DISTINCT dealing.contact_id
+WITH span AS MATERIALIZED (
+    SELECT span.since, span.until FROM shown_span($1, $2, $4, $5, statement_timestamp()) AS span
+),
+seen AS MATERIALIZED (
+    SELECT
+        dealing.contact_id,
+        -- A ticket of his own may be the one of that bot.
+        bool_or(dealing.bot_id = $7 AND dealing.closed_at IS NOT NULL) AS has_ticket
     FROM visible_dealings($1, $2, $3, $4, $5, statement_timestamp()) AS dealing
+    GROUP BY dealing.contact_id
+),
+found AS MATERIALIZED (
+    SELECT
+        contact.contact_id, contact.name_key,
+        -- IS TRUE keeps it a look-up in a hash table.
+        $7::bigint = 0 OR (contact.contact_id IN (SELECT seen.contact_id FROM seen WHERE seen.has_ticket)) IS TRUE AS has_ticket
+    FROM contacts AS contact
+    WHERE contact.tenant_id = $1
+        -- One descent of the index for each, which takes half the time of a join.
+        AND contact.contact_id = ANY (ARRAY(SELECT seen.contact_id FROM seen))
+        AND contact.search_text LIKE ALL ($6::text[])
+        AND (contact.name_key COLLATE "C", contact.contact_id) > ($8, $9)
+),
+-- The page ends here at the latest. Of the others before it the tickets are looked at.
+full_until AS MATERIALIZED (
+    SELECT found.name_key, found.contact_id
+    FROM found
+    WHERE found.has_ticket
+    ORDER BY found.name_key COLLATE "C", found.contact_id
+    OFFSET $10::bigint - 1
+    LIMIT 1
 ),
 page AS MATERIALIZED (
-    SELECT contact.contact_id, contact.name, contact.email, contact.phone, contact.channel, contact.address, contact.name_key
-    FROM seen
-    JOIN contacts AS contact ON contact.tenant_id = $1 AND contact.contact_id = seen.contact_id
-    WHERE contact.search_text LIKE ALL ($6::text[])
-        AND (contact.name_key COLLATE "C", contact.contact_id) > ($8, $9)
-        AND ($7::bigint = 0 OR EXISTS (
+    SELECT found.contact_id
+    FROM found
+    WHERE NOT EXISTS (
             SELECT
-            FROM tickets AS ticket
-            CROSS JOIN LATERAL ticket_shown(
-                $1, $2, $3, $4, $5, statement_timestamp(), ticket.bot_id, ticket.closed_at
-            ) AS shown
-            WHERE ticket.tenant_id = $1 AND ticket.contact_id = contact.contact_id AND ticket.bot_id = $7
-        ))
-    ORDER BY contact.name_key COLLATE "C", contact.contact_id
+            FROM full_until
+            WHERE (found.name_key COLLATE "C", found.contact_id) > (full_until.name_key, full_until.contact_id)
+            OFFSET 0
+        )
+        AND (
+            found.has_ticket
+            OR EXISTS (
+                SELECT
+                FROM span
+                JOIN tickets AS ticket ON ticket.closed_at >= span.since AND ticket.closed_at <= span.until
+                JOIN visible_bots($1, $3) AS bot ON bot.bot_id = ticket.bot_id
+                WHERE ticket.tenant_id = $1 AND ticket.contact_id = found.contact_id AND ticket.bot_id = $7
+                -- Keeps it from being read for all contacts at once.
+                OFFSET 0
+            )
+        )
+    ORDER BY found.name_key COLLATE "C", found.contact_id
     LIMIT $10
 )
 SELECT
-    page.contact_id AS "contact_id!", page.name AS "name!", page.email AS "email!", page.phone AS "phone!",
-    page.channel AS "channel!", page.address AS "address!", page.name_key AS "name_key!",
+    contact.contact_id AS "contact_id!", contact.name AS "name!", contact.email AS "email!", contact.phone AS "phone!",
+    contact.channel AS "channel!", contact.address AS "address!", contact.name_key AS "name_key!",
     (
         SELECT nullif(max(ticket.last_interaction_at), '-infinity')
-        FROM tickets AS ticket
-        CROSS JOIN LATERAL ticket_shown(
-            $1, $2, $3, $4, $5, statement_timestamp(), ticket.bot_id, ticket.closed_at
-        ) AS shown
+        FROM span
+        JOIN tickets AS ticket ON ticket.closed_at >= span.since AND ticket.closed_at <= span.until
+        JOIN visible_bots($1, $3) AS bot ON bot.bot_id = ticket.bot_id
         WHERE ticket.tenant_id = $1 AND ticket.contact_id = page.contact_id
     ) AS "last_interaction_at?"
 FROM page
-ORDER BY page.name_key COLLATE "C", page.contact_id
+-- OFFSET 0 keeps it a look-up by key.
+CROSS JOIN LATERAL (
+    SELECT known.* FROM contacts AS known WHERE known.tenant_id = $1 AND known.contact_id = page.contact_id OFFSET 0
+) AS contact
+ORDER BY contact.name_key COLLATE "C", contact.contact_id

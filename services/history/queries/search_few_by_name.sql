@@ -1,17 +1,12 @@
 -- The contacts that a query finds, by name, for a viewer who is bound to no contacts, when the query finds few: all that it
--- finds are read and sorted. Served by contacts_by_text.
+-- finds are read and sorted. See search.matching_contacts.
 -- $1: the tenant. $2: the bots that the viewer may use, NULL for all.
 -- $3: whether interactions count that the viewer does not see. $4: patterns that must all be found.
 -- $5, $6: name and id of the last contact of the page before. $8: the longest of the patterns.
 -- $10: the bot that they must have a ticket of, 0 for any. $9: how many are few. When there are more, one row comes that says so and names no contact.
 WITH matching AS MATERIALIZED (
-    SELECT contact.contact_id, contact.name, contact.email, contact.phone, contact.channel, contact.address, contact.name_key,
-        contact.last_interaction_at
-    FROM contacts AS contact
-    WHERE contact.tenant_id = $1
-        AND contact.search_text LIKE $8
-        AND contact.search_text LIKE ALL ($4::text[])
-    LIMIT $9::bigint + 1
+    SELECT matching.contact_id, matching.name_key, matching.last_interaction_at
+    FROM search.matching_contacts($4::text[], $8::text, $9::bigint + 1) AS matching
 ),
 page AS MATERIALIZED (
     SELECT found.*
@@ -36,8 +31,8 @@ page AS MATERIALIZED (
 )
 SELECT
     (SELECT count(*) FROM matching) > $9 AS "is_too_many!",
-    page.contact_id AS "contact_id?", page.name AS "name?", page.email AS "email?", page.phone AS "phone?",
-    page.channel AS "channel?", page.address AS "address?", page.name_key AS "name_key?",
+    contact.contact_id AS "contact_id?", contact.name AS "name?", contact.email AS "email?", contact.phone AS "phone?",
+    contact.channel AS "channel?", contact.address AS "address?", contact.name_key AS "name_key?",
     CASE
         WHEN $3::boolean THEN page.last_interaction_at
         ELSE (
@@ -49,4 +44,8 @@ SELECT
     END AS "last_interaction_at?"
 FROM (SELECT 1) AS always
 LEFT JOIN page ON true
+-- OFFSET 0 keeps it a look-up by key.
+LEFT JOIN LATERAL (
+    SELECT known.* FROM contacts AS known WHERE known.tenant_id = $1 AND known.contact_id = page.contact_id OFFSET 0
+) AS contact ON true
 ORDER BY page.name_key COLLATE "C", page.contact_id

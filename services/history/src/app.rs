@@ -15,9 +15,10 @@ use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_proto::ticketing::v1::outreach_service_client::OutreachServiceClient;
 use plazo_proto::ticketing::v1::snapshot_service_client::SnapshotServiceClient;
 use plazo_service::{
-    Actor, Listeners, Metrics, OnEnd, Retry, Server, ServiceConfig as _, Supervisor, connect_lazy,
+    Actor, Listeners, Metrics, OnEnd, Retry, Server, ServiceConfig as _, Supervisor, Tls,
     limit_messages,
 };
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -29,7 +30,9 @@ use crate::projection::{Projection, Source};
 use crate::rebuild::Rebuild;
 use crate::reports::ReportBudget;
 use crate::retention::Retention;
-use crate::store::{MIGRATOR, Pools, ProjectionStore, ReadStore, RebuildStore, ReportStore};
+use crate::store::{
+    MIGRATOR, Pools, ProjectionStore, ReadStore, RebuildStore, ReportStore, logins,
+};
 
 /// How long a batch that is being applied may go on after shutdown has begun.
 const TASKS_BOUND: Duration = Duration::from_secs(5);
@@ -38,6 +41,7 @@ const TASKS_BOUND: Duration = Duration::from_secs(5);
 pub struct App {
     config: Config,
     listeners: Listeners,
+    tls: Tls,
     pools: Pools,
 }
 
@@ -45,14 +49,22 @@ impl App {
     /// Prepares the service on sockets that are bound already: brings the database's schema up to date if the
     /// configuration says so, and otherwise refuses one that is not this program's. Ticketing need not be there yet.
     pub async fn build(config: Config, listeners: Listeners) -> Result<Self, AppError> {
+        let tls = Tls::load(config.tls.as_ref())?;
         let pools = Pools::new(&config.database)?;
-        plazo_database::prepare_schema(&pools.projection, &MIGRATOR, config.database.migrate)
+        logins(&config.database)
+            .prepare(&MIGRATOR, config.database.migrate)
             .await?;
         Ok(Self {
             config,
             listeners,
+            tls,
             pools,
         })
+    }
+
+    /// Brings the schema of the configured database up to date.
+    pub async fn migrate(config: Config) -> Result<(), AppError> {
+        Ok(logins(&config.database).migrate(&MIGRATOR).await?)
     }
 
     /// The address at which gRPC is served.
@@ -66,24 +78,28 @@ impl App {
         let Self {
             config,
             listeners,
+            tls,
             pools,
         } = self;
         let mut metrics = Metrics::new(Config::NAME);
         let registry = metrics.service_registry();
         let projection_metrics = ProjectionMetrics::register(registry);
         let rebuild_metrics = RebuildMetrics::register(registry);
+        let retention_metrics = RetentionMetrics::register(registry);
+        let rounds = pools.register(&mut metrics);
         let retention = Retention {
             config: config.retention.clone(),
-            metrics: RetentionMetrics::register(registry),
+            metrics: retention_metrics,
+            rounds,
         };
         let rebuilds = RebuildStore::new(pools.projection.clone(), pools.building.clone());
-        let reading = ReadStore::new(pools.read.clone(), config.access);
+        let reading = ReadStore::new(pools.read.clone(), config.sight);
         let history = HistoryServiceServer::new(History::new(reading.clone()));
         let settings = HistorySettingsServiceServer::new(HistorySettings::new(
             pools.read.clone(),
-            config.access,
+            config.sight,
         ));
-        let channel = connect_lazy(&config.ticketing, Actor::service(Config::NAME))?;
+        let channel = tls.connect_lazy(&config.ticketing, Actor::service(Config::NAME))?;
         let outreach = OutreachServiceServer::new(Outreach::new(
             reading,
             limit_messages!(
@@ -98,6 +114,8 @@ impl App {
         ));
         let operation = ProjectionServiceServer::new(Operation::new(rebuilds.clone()));
         let server = Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
+            .access(&config.access)
+            .with_tls(&tls)
             .add_service(limit_messages!(history, config.server))
             .add_service(limit_messages!(settings, config.server))
             .add_service(limit_messages!(outreach, config.server))
@@ -125,6 +143,7 @@ impl App {
             metrics: rebuild_metrics,
         };
         let supervisor = Supervisor::new(Config::NAME, &shutdown);
+        tls.supervise(&supervisor);
         let store = source.store.clone();
         let projection = Arc::new(Projection {
             source,
@@ -153,7 +172,8 @@ impl App {
         let outcome = server.run(listeners, supervisor.shutdown_token()).await;
         // Ends the projection too when the server could not go on.
         let ended = supervisor.shut_down(TASKS_BOUND).await;
-        pools.close().await;
+        // A statement that hangs must not hold the process.
+        let _ = timeout(TASKS_BOUND, pools.close()).await;
         outcome?;
         Ok(ended?)
     }

@@ -2,9 +2,10 @@
 //! run to its end even when the caller goes away.
 
 use futures::future::BoxFuture;
+use plazo_database::TenantPool;
 use plazo_service::{RequestKey, commit_in_background, request_id_reused, status};
 use prost::Message;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tonic::Status;
 
 /// A deadlock or failed serialization is tried so often in all.
@@ -45,11 +46,11 @@ impl From<ChangeError> for Status {
 /// Runs changes.
 #[derive(Debug, Clone)]
 pub(crate) struct Changes {
-    pool: PgPool,
+    pool: TenantPool,
 }
 
 impl Changes {
-    pub(crate) fn new(pool: PgPool) -> Self {
+    pub(crate) fn new(pool: TenantPool) -> Self {
         Self { pool }
     }
 
@@ -85,7 +86,7 @@ impl Changes {
         A: Message + Default,
         F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<A, ChangeError>>,
     {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin(key.tenant_id).await?;
         if let Some(answer) = first_answer(&mut transaction, key).await? {
             return Ok(answer);
         }
@@ -109,13 +110,14 @@ async fn first_answer<A: Message + Default>(
         "DELETE FROM answered_requests
          WHERE ctid = ANY (ARRAY(
              SELECT ctid FROM answered_requests
-             WHERE answered_at < statement_timestamp() - make_interval(hours => $1)
+             WHERE tenant_id = $3 AND answered_at < statement_timestamp() - make_interval(hours => $1)
              ORDER BY answered_at
              LIMIT $2
              FOR UPDATE SKIP LOCKED
          ))",
         KEEP_HOURS,
-        FORGET_BATCH
+        FORGET_BATCH,
+        key.tenant_id
     )
     .execute(&mut *connection)
     .await?;

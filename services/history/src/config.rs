@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use plazo_service::{ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig};
+use plazo_service::{
+    AccessConfig, ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig,
+    TlsConfig,
+};
 use serde::Deserialize;
 
 /// The whole configuration.
@@ -11,6 +14,11 @@ use serde::Deserialize;
 pub struct Config {
     /// Where the service listens, and the limits of what it takes.
     pub server: ServerConfig,
+    /// Who may call, and how much.
+    #[serde(default)]
+    pub access: AccessConfig,
+    /// Who it is to others, and whom it believes; plain text if absent.
+    pub tls: Option<TlsConfig>,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
     /// The service's own database.
@@ -22,17 +30,21 @@ pub struct Config {
     /// How long tickets are kept.
     pub retention: RetentionConfig,
     /// How far agents see.
-    pub access: AccessConfig,
+    pub sight: SightConfig,
     /// Limits of reports.
     pub reports: ReportConfig,
 }
 
 /// The section `[database]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// A `postgres://` URL.
+    /// A `postgres://` URL, for background work. May hold a password, as the others may.
     pub url: String,
+    /// A `postgres://` URL for requests; absent: `url`.
+    pub request_url: Option<String>,
+    /// A `postgres://` URL for migrations; absent: `url`.
+    pub migration_url: Option<String>,
     /// Whether the service brings the schema up to date when it starts.
     pub migrate: bool,
     /// Connections for requests.
@@ -43,6 +55,8 @@ pub struct DatabaseConfig {
     pub projection_connections: u32,
     /// How long a connection is waited for, in milliseconds.
     pub acquire_timeout_ms: u64,
+    /// Calls that wait for a connection of one pool at the same time; others are refused at once.
+    pub max_waiting: u32,
     /// The longest statement of a request, in milliseconds.
     pub read_statement_timeout_ms: u64,
     /// The longest statement of a report, in milliseconds.
@@ -83,10 +97,10 @@ pub struct RetentionConfig {
     pub batch_tickets: u32,
 }
 
-/// The section `[access]`: what holds for tenants that have set nothing else.
+/// The section `[sight]`: what holds for tenants that have set nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AccessConfig {
+pub struct SightConfig {
     /// How far back agents see, in days.
     pub lookback_days: u32,
     /// How long after its close a ticket shows to agents, in minutes.
@@ -111,22 +125,33 @@ impl ServiceConfig for Config {
 
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate("server")?;
+        self.access.validate("access", self.server.listen)?;
+        TlsConfig::validate(self.tls.as_ref(), &self.server)?;
         self.ticketing.validate("ticketing")?;
         self.database.validate()?;
         self.feed.validate()?;
         self.reports.validate()?;
         self.retention.validate()?;
-        above_zero("access.lookback_days", u64::from(self.access.lookback_days))
+        above_zero("sight.lookback_days", u64::from(self.sight.lookback_days))
     }
 }
 
-impl AccessConfig {
+impl SightConfig {
     pub(crate) fn lookback_seconds(self) -> i64 {
         i64::from(self.lookback_days) * 86_400
     }
 
     pub(crate) fn show_delay_seconds(self) -> i64 {
         i64::from(self.show_delay_minutes) * 60
+    }
+}
+
+/// URLs may hold passwords, and are left out.
+impl std::fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseConfig")
+            .field("migrate", &self.migrate)
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,6 +175,7 @@ impl DatabaseConfig {
                 u64::from(self.projection_connections),
             ),
             ("database.acquire_timeout_ms", self.acquire_timeout_ms),
+            ("database.max_waiting", u64::from(self.max_waiting)),
             (
                 "database.read_statement_timeout_ms",
                 self.read_statement_timeout_ms,
@@ -245,8 +271,8 @@ mod tests {
     fn the_default_file_is_whole_and_valid() {
         let config: Config = load(&ConfigSources::default()).expect("the defaults are valid");
         assert_eq!(config.feed.first_backoff(), Duration::from_millis(100));
-        assert_eq!(config.access.lookback_seconds(), 7_776_000);
-        assert_eq!(config.access.show_delay_seconds(), 10_800);
+        assert_eq!(config.sight.lookback_seconds(), 7_776_000);
+        assert_eq!(config.sight.show_delay_seconds(), 10_800);
     }
 
     #[test]
@@ -256,10 +282,7 @@ mod tests {
                 "PLAZO_HISTORY__FEED__FIRST_BACKOFF_MS",
                 "feed.first_backoff_ms",
             ),
-            (
-                "PLAZO_HISTORY__ACCESS__LOOKBACK_DAYS",
-                "access.lookback_days",
-            ),
+            ("PLAZO_HISTORY__SIGHT__LOOKBACK_DAYS", "sight.lookback_days"),
             (
                 "PLAZO_HISTORY__DATABASE__READ_CONNECTIONS",
                 "database.read_connections",

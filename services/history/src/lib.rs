@@ -21,6 +21,6 @@ mod search_query;
 mod store;
 
 pub use app::App;
-pub use config::{AccessConfig, Config, DatabaseConfig, FeedConfig, ReportConfig, RetentionConfig};
+pub use config::{Config, DatabaseConfig, FeedConfig, ReportConfig, RetentionConfig, SightConfig};
 pub use error::AppError;
 pub use search_key::{phone_digits, search_key};

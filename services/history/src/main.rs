@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use plazo_history::{App, Config};
-use plazo_service::{Listeners, run_main};
+use plazo_service::{Listeners, run_main_with_schema};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    run_main(run)
+    run_main_with_schema(run, App::migrate)
 }
 
 async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {

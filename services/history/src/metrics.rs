@@ -148,6 +148,9 @@ impl ProjectionMetrics {
             metrics.states.clone(),
         );
         metrics.show_state(ProjectionState::Connecting);
+        for outcome in ["applied", "repeated", "superseded"] {
+            drop(metrics.batches.get_or_create(&BatchLabels { outcome }));
+        }
         metrics
     }
 

@@ -1,5 +1,6 @@
 //! Housekeeping: what is kept no longer is taken away, and what a rebuild has left is dropped.
 
+use plazo_database::HousekeepingMetrics;
 use plazo_service::TaskError;
 use plazo_service::status::chain;
 use tokio::time::sleep;
@@ -17,6 +18,7 @@ const MAX_BATCHES: u32 = 10_000;
 pub(crate) struct Retention {
     pub(crate) config: RetentionConfig,
     pub(crate) metrics: RetentionMetrics,
+    pub(crate) rounds: HousekeepingMetrics,
 }
 
 impl Retention {
@@ -32,12 +34,12 @@ impl Retention {
                 rebuilds.drop_replaced().await?;
                 self.round_on(store).await
             };
-            match stop.run_until_cancelled(round).await {
-                None => return Ok(()),
-                Some(Err(error)) => {
-                    tracing::warn!(error = chain(&error), "retention failed");
-                }
-                Some(Ok(())) => {}
+            let Some(ended) = stop.run_until_cancelled(round).await else {
+                return Ok(());
+            };
+            self.rounds.count(&ended);
+            if let Err(error) = ended {
+                tracing::warn!(error = chain(&error), "retention failed");
             }
             let pause = sleep(self.config.period());
             if stop.run_until_cancelled(pause).await.is_none() {

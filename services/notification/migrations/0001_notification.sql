@@ -2,6 +2,48 @@
 --
 -- Numbers of kinds, channels and states are those of plazo.notification.v1 and plazo.common.v1.
 
+-- Roles are shared by all databases of a server. Where the login may not make them, deploy/postgresql/roles.sql does.
+DO $$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['plazo_notification_request', 'plazo_notification_background'] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = role_name);
+        BEGIN
+            EXECUTE format('CREATE ROLE %I', role_name);
+            IF NOT pg_has_role(role_name, 'MEMBER') THEN
+                EXECUTE format('GRANT %I TO CURRENT_USER', role_name);
+            END IF;
+        EXCEPTION
+            -- The migration of another database of this server was faster.
+            WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            WHEN insufficient_privilege THEN
+                RAISE EXCEPTION 'there is no role %, and % may not make it: run deploy/postgresql/roles.sql first',
+                    role_name, current_user;
+        END;
+    END LOOP;
+END
+$$;
+
+-- Walls off the rows of each tenant in a table. Nobody but a superuser goes round the policies, the owner included. Of the
+-- two roles the one sees all rows, and the other those of the tenant that its transaction has named: none when it has named
+-- none. The setting is then empty, or absent when none ever was named on the connection.
+CREATE FUNCTION wall_off(walled regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', walled);
+    EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', walled);
+    EXECUTE format('CREATE POLICY owner ON %s TO CURRENT_USER USING (true)', walled);
+    EXECUTE format('CREATE POLICY background ON %s TO plazo_notification_background USING (true)', walled);
+    EXECUTE format(
+        'CREATE POLICY request ON %s TO plazo_notification_request
+         USING (tenant_id = nullif(current_setting(%L, true), %L)::bigint)',
+        walled, 'plazo.tenant_id', ''
+    );
+END
+$$;
+REVOKE EXECUTE ON FUNCTION wall_off(regclass) FROM PUBLIC;
+
 CREATE TABLE channel_accounts (
     tenant_id bigint NOT NULL CHECK (tenant_id > 0),
     channel_account_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -210,6 +252,8 @@ CREATE TABLE erasures (
     is_told boolean NOT NULL,
     -- An instant at which that was committed: what began later knows of the erased tickets.
     fence_at timestamptz,
+    -- The transactions that were running then, by their virtual ids.
+    fenced_transactions text[],
     -- The tickets up to this one are erased.
     after_ticket_id bigint NOT NULL DEFAULT 0,
     -- Rows that were changed or deleted.
@@ -366,3 +410,34 @@ CREATE UNIQUE INDEX event_replays_running ON event_replays (subscription_id, kin
 CREATE INDEX event_replays_due ON event_replays (next_step_at) WHERE state = 1;
 
 CREATE INDEX event_replays_settled ON event_replays (created_at) WHERE state <> 1;
+
+-- The walls, around every table that has a tenant.
+SELECT wall_off(pg_class.oid)
+FROM pg_class
+JOIN pg_attribute ON attrelid = pg_class.oid AND attname = 'tenant_id'
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relrowsecurity;
+
+-- What the roles may do: no more than the program does as each.
+GRANT SELECT, INSERT, UPDATE, DELETE ON
+    active_messages, answered_requests, channel_accounts, erased_tickets, erasures, event_attempts, event_deliveries,
+    event_feed, event_lanes, event_marks, event_replays, feed_positions, inbound_messages, seen_callbacks, send_attempts,
+    state_reports, ticket_positions, webhook_subscriptions
+TO plazo_notification_background;
+-- Locks of rows count as updates.
+GRANT SELECT, INSERT, UPDATE ON answered_requests, channel_accounts, event_replays, webhook_subscriptions
+TO plazo_notification_request;
+GRANT SELECT, UPDATE ON active_messages TO plazo_notification_request;
+GRANT SELECT, INSERT ON seen_callbacks TO plazo_notification_request;
+GRANT INSERT ON inbound_messages, state_reports TO plazo_notification_request;
+GRANT SELECT ON event_attempts, event_deliveries, event_feed, event_lanes, event_marks, send_attempts
+TO plazo_notification_request;
+-- A replay holds the live feed for a moment; requests don't move it.
+GRANT UPDATE (updated_at) ON event_feed TO plazo_notification_request;
+-- The program looks whether it knows the schema. Whoever applies the migrations without it has no such table.
+DO $$
+BEGIN
+    IF to_regclass('_sqlx_migrations') IS NOT NULL THEN
+        GRANT SELECT ON _sqlx_migrations TO plazo_notification_background;
+    END IF;
+END
+$$;

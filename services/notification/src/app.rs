@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plazo_database::SchemaError;
+use plazo_database::{HousekeepingMetrics, SchemaError};
+use plazo_proto::FILE_DESCRIPTOR_SET;
 use plazo_proto::notification::v1::channel_account_service_server::ChannelAccountServiceServer;
 use plazo_proto::notification::v1::notification_service_server::NotificationServiceServer;
 use plazo_proto::notification::v1::webhook_subscription_service_server::WebhookSubscriptionServiceServer;
@@ -15,10 +16,11 @@ use plazo_proto::ticketing::v1::message_state_service_client::MessageStateServic
 use plazo_service::supervisor::TaskFailed;
 use plazo_service::{
     Actor, ConfigError, Listeners, Metrics, OnEnd, Server, ServerError, ServiceChannel, Supervisor,
-    connect_lazy, limit_messages,
+    Tls, limit_messages,
 };
 use sqlx::PgPool;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::accepting::{Accepting, Wakers};
@@ -34,8 +36,11 @@ use crate::inbound::InboundDelivery;
 use crate::metrics::NotificationMetrics;
 use crate::reporting::Reporter;
 use crate::sending::{Roots, Sender, Senders, WebhookClientError, WebhookSender};
-use crate::store::schema;
+use crate::store::schema::{self, Pools};
 use crate::subscriptions::{EventMetrics, EventSender, EventWakers, LiveFeed, Replays};
+
+/// How long connections may take to close.
+const CLOSE_BOUND: Duration = Duration::from_secs(5);
 
 /// The notification service, built and bound, and not yet running.
 #[derive(Debug)]
@@ -43,7 +48,8 @@ pub struct App {
     config: Config,
     listeners: Listeners,
     address: SocketAddr,
-    pool: PgPool,
+    pools: Pools,
+    tls: Tls,
     ticketing: ServiceChannel,
     senders: Senders,
     /// With the secrets by which callers are known.
@@ -83,7 +89,8 @@ impl App {
     /// Connects to the database and migrates or checks its schema. Nothing is sent or served yet.
     pub async fn build(config: Config, listeners: Listeners) -> Result<Self, AppError> {
         let address = listeners.grpc_address().map_err(AppError::Listener)?;
-        let ticketing = connect_lazy(&config.ticketing, Actor::service("notification"))?;
+        let tls = Tls::load(config.tls.as_ref())?;
+        let ticketing = tls.connect_lazy(&config.ticketing, Actor::service("notification"))?;
         let variables = std::env::vars_os().filter_map(|(variable, value)| {
             Some((variable.into_string().ok()?, value.into_string().ok()?))
         });
@@ -94,16 +101,22 @@ impl App {
             .await
             .map_err(AppError::Callbacks)?
             .map(|server| (server, credentials));
-        let pool = schema::open(&config.database).await?;
+        let pools = schema::open(&config.database).await?;
         Ok(Self {
             config,
             listeners,
             address,
-            pool,
+            pools,
+            tls,
             ticketing,
             senders,
             callbacks,
         })
+    }
+
+    /// Brings the schema of the configured database up to date.
+    pub async fn migrate(config: Config) -> Result<(), AppError> {
+        Ok(schema::migrate(&config.database).await?)
     }
 
     /// The address at which gRPC will be served.
@@ -122,34 +135,41 @@ impl App {
             config,
             listeners,
             address,
-            pool,
+            pools,
+            tls,
             ticketing,
             senders,
             callbacks,
         } = self;
+        let Pools {
+            requests,
+            background: pool,
+        } = pools.clone();
         let mut metrics = Metrics::new("notification");
         let ours = NotificationMetrics::register(&mut metrics);
         let wakers = Wakers::default();
         let event_metrics = EventMetrics::register(&mut metrics);
         let event_wakers = EventWakers::default();
         let supervisor = Supervisor::new("notification", &shutdown);
+        tls.supervise(&supervisor);
 
         let notifications = Notifications {
-            pool: pool.clone(),
+            requests: requests.clone(),
             accepting: Accepting::new(pool.clone(), &config, wakers.clone(), ours.clone()),
             wakers: wakers.clone(),
             metrics: ours.clone(),
         };
+        let rules = AccountRules {
+            addresses: senders.policy(),
+            allow_smtp_without_tls: config.email.allow_without_tls,
+        };
         let accounts = ChannelAccounts {
-            pool: pool.clone(),
-            rules: AccountRules {
-                addresses: senders.policy(),
-                allow_smtp_without_tls: config.email.allow_without_tls,
-            },
+            requests: requests.clone(),
+            rules,
             wakers: wakers.clone(),
         };
         let subscriptions = WebhookSubscriptions {
-            pool: pool.clone(),
+            requests: requests.clone(),
             webhook: senders.webhook().clone(),
             max_waiting: config.subscriptions.max_waiting,
             wakers: event_wakers.clone(),
@@ -174,43 +194,42 @@ impl App {
             &ours,
         );
         start_eraser(&supervisor, &config, &pool, &ticketing, &wakers, &ours);
-        start_housekeeping(&supervisor, &config, &pool, &ours, &event_metrics);
+        let rounds = pools.register(&mut metrics);
+        start_housekeeping(&supervisor, &config, &pool, &ours, &event_metrics, rounds);
 
         start_inbound(
             &supervisor,
             &config,
-            &pool,
+            &pools,
             &ticketing,
             callbacks,
             &wakers,
             &ours,
         );
 
-        let server = Server::new(
-            &config.server,
-            metrics,
-            plazo_proto::FILE_DESCRIPTOR_SET,
-            PERMISSIONS,
-        )
-        .add_service(limit_messages!(
-            NotificationServiceServer::new(notifications),
-            config.server
-        ))
-        .add_service(limit_messages!(
-            ChannelAccountServiceServer::new(accounts),
-            config.server
-        ))
-        .add_service(limit_messages!(
-            WebhookSubscriptionServiceServer::new(subscriptions),
-            config.server
-        ));
+        let server = Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
+            .access(&config.access)
+            .with_tls(&tls)
+            .add_service(limit_messages!(
+                NotificationServiceServer::new(notifications),
+                config.server
+            ))
+            .add_service(limit_messages!(
+                ChannelAccountServiceServer::new(accounts),
+                config.server
+            ))
+            .add_service(limit_messages!(
+                WebhookSubscriptionServiceServer::new(subscriptions),
+                config.server
+            ));
         tracing::info!(%address, "serving");
         let outcome = server.run(listeners, supervisor.shutdown_token()).await;
         // Ends the tasks as well when the server could not go on.
         let ended = supervisor
             .shut_down(Duration::from_millis(config.server.shutdown_grace_ms))
             .await;
-        pool.close().await;
+        // A statement that hangs must not hold the process.
+        let _ = timeout(CLOSE_BOUND, pools.close()).await;
         outcome?;
         Ok(ended?)
     }
@@ -304,6 +323,7 @@ fn start_housekeeping(
     pool: &PgPool,
     metrics: &NotificationMetrics,
     event_metrics: &EventMetrics,
+    rounds: HousekeepingMetrics,
 ) {
     let (queue, gauges, events) = (pool.clone(), metrics.clone(), event_metrics.clone());
     supervisor.spawn("measure", OnEnd::Restart, move |shutdown| {
@@ -321,6 +341,7 @@ fn start_housekeeping(
             old_rows.clone(),
             purge.clone(),
             old_events.clone(),
+            rounds.clone(),
             shutdown,
         );
         async move {
@@ -334,7 +355,7 @@ fn start_housekeeping(
 fn start_inbound(
     supervisor: &Supervisor,
     config: &Config,
-    pool: &PgPool,
+    pools: &Pools,
     ticketing: &ServiceChannel,
     callbacks: Option<(CallbackServer, Credentials)>,
     wakers: &Wakers,
@@ -342,7 +363,7 @@ fn start_inbound(
 ) {
     let waker = Arc::new(Notify::new());
     let delivery = InboundDelivery {
-        pool: pool.clone(),
+        pool: pools.background.clone(),
         client: limit_messages!(
             InboundServiceClient::new(ticketing.clone()),
             config.ticketing
@@ -363,7 +384,7 @@ fn start_inbound(
         return;
     };
     let taking = Taking {
-        pool: pool.clone(),
+        requests: pools.requests.clone(),
         wakers: wakers.clone(),
         inbound: waker,
         metrics: metrics.callbacks.clone(),

@@ -7,7 +7,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use plazo_service::{ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig};
+use plazo_service::{
+    AccessConfig, ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig,
+    TlsConfig,
+};
 use serde::Deserialize;
 
 /// The configuration of the notification service.
@@ -16,6 +19,11 @@ use serde::Deserialize;
 pub struct Config {
     /// Where it listens, and limits.
     pub server: ServerConfig,
+    /// Who may call, and how much.
+    #[serde(default)]
+    pub access: AccessConfig,
+    /// Who it is to others, and whom it believes; plain text if absent.
+    pub tls: Option<TlsConfig>,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
     /// Its PostgreSQL database.
@@ -58,19 +66,27 @@ pub struct Config {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// `postgres://…`. May hold a password.
+    /// `postgres://…`, for background work. May hold a password, as the others may.
     pub url: String,
-    /// Connections of this process.
+    /// `postgres://…` for requests; absent: `url`.
+    pub request_url: Option<String>,
+    /// `postgres://…` for migrations; absent: `url`.
+    pub migration_url: Option<String>,
+    /// Connections of this process for requests and callbacks.
     pub max_connections: u32,
+    /// Its connections for background work and the calls of other services.
+    pub background_connections: u32,
     /// How long a call waits for a free connection, in milliseconds.
     pub acquire_timeout_ms: u64,
+    /// Calls that wait for a connection of one pool at the same time; others are refused at once.
+    pub max_waiting: usize,
     /// A statement that takes longer is cancelled, in milliseconds.
     pub statement_timeout_ms: u64,
     /// Whether to bring the schema up to date at start.
     pub migrate: bool,
 }
 
-/// The URL may hold a password, and is left out.
+/// URLs may hold passwords, and are left out.
 impl fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DatabaseConfig")

@@ -65,8 +65,8 @@ impl Follower for FeedConsumer {
         self.metrics.feed_stopped.set(i64::from(is_stopped));
     }
 
-    fn show_no_lag(&self) {
-        self.metrics.feed_lag_seconds.set(0.0);
+    fn show_lag(&self, lag: Duration) {
+        self.metrics.feed_lag_seconds.set(lag.as_secs_f64());
     }
 
     async fn apply(&self, position: &str, batch: &StreamEventsResponse) -> Result<(), FollowError> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use plazo_database::HousekeepingMetrics;
 use plazo_service::status;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,7 @@ pub(crate) async fn purge(
     pool: PgPool,
     config: PurgeConfig,
     events: SubscriptionsConfig,
+    rounds: HousekeepingMetrics,
     shutdown: CancellationToken,
 ) {
     let period = Duration::from_secs(config.interval_s);
@@ -83,12 +85,12 @@ pub(crate) async fn purge(
         .is_some()
     {
         loop {
-            let removed = purge_once(&pool, &config, &events)
-                .await
-                .unwrap_or_else(|error| {
-                    tracing::warn!(error = status::chain(&error), "old rows can't be removed");
-                    0
-                });
+            let round = purge_once(&pool, &config, &events).await;
+            rounds.count(&round);
+            let removed = round.unwrap_or_else(|error| {
+                tracing::warn!(error = status::chain(&error), "old rows can't be removed");
+                0
+            });
             // Less than a full batch of all: nothing is left.
             if removed < u64::from(config.batch) || shutdown.is_cancelled() {
                 break;

@@ -14,6 +14,8 @@ mod erasing;
 mod error;
 mod fault;
 mod feed;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod housekeeping;
 mod inbound;

@@ -63,6 +63,7 @@ impl NotificationMetrics {
     /// Registers all metrics with the service's registry.
     pub(crate) fn register(metrics: &mut Metrics) -> Self {
         let ours = Self::default();
+        ours.show_labels();
         let registry = metrics.service_registry();
         registry.register("accepted", "Messages that came in", ours.accepted.clone());
         registry.register("sent", "Attempts to send a message", ours.sent.clone());
@@ -129,6 +130,24 @@ impl NotificationMetrics {
         );
         ours.callbacks.register(registry);
         ours
+    }
+
+    /// Shows every series before its first event.
+    fn show_labels(&self) {
+        for source in ["call", "feed"] {
+            for outcome in ["accepted", "duplicate", "invalid"] {
+                let labels = AcceptedLabels { source, outcome };
+                drop(self.accepted.get_or_create(&labels));
+            }
+        }
+        for channel in ["log", "webhook", "whatsapp", "blip", "email"] {
+            for outcome in ["delivered", "sent", "retry", "failed", "uncertain"] {
+                drop(self.sent.get_or_create(&SentLabels { channel, outcome }));
+            }
+        }
+        for outcome in ["taken", "known", "unknown_message", "invalid"] {
+            drop(self.reports.get_or_create(&OutcomeLabels { outcome }));
+        }
     }
 
     pub(crate) fn count_accepted(&self, source: Source, outcome: &'static str, count: usize) {

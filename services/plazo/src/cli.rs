@@ -2,6 +2,7 @@
 
 mod load;
 mod seed;
+mod token;
 mod verify;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use url::Url;
 
 pub(crate) use load::{LoadArguments, LoadCommand, LoadUsageError, RunArguments};
 pub(crate) use seed::SeedArguments;
+pub(crate) use token::TokenArguments;
 pub(crate) use verify::{HistoryArguments, VerifyArguments, VerifyCommand};
 
 /// The clockwork of a customer-service desk.
@@ -44,6 +46,9 @@ pub(crate) enum Command {
     /// Fill history with closed tickets of the past, to try reports and searches with
     #[command(long_about = seed::SEED_ABOUT, after_long_help = seed::SEED_MORE)]
     Seed(Box<SeedArguments>),
+    /// Make a token for calls of a cluster on this machine
+    #[command(long_about = token::TOKEN_ABOUT)]
+    Token(TokenArguments),
 }
 
 const UP_ABOUT: &str = "\

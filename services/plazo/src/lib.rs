@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod demo;
+pub mod issuer;
 pub mod load;
 pub mod seed;
 mod style;

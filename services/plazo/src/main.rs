@@ -68,11 +68,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Demo(arguments) => play(&arguments).await,
-            Command::Load(arguments) => put_load(&arguments).await,
+            Command::Load(arguments) => Box::pin(put_load(&arguments)).await,
             Command::Verify(arguments) => match arguments.what {
                 VerifyCommand::History(arguments) => verify_history(&arguments).await,
             },
             Command::Seed(arguments) => seed_history(*arguments).await,
+            Command::Token(arguments) => {
+                let token = arguments.make()?;
+                writeln!(std::io::stdout(), "{token}")?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     });
     // What still blocks a thread must not hold the process.
@@ -108,7 +113,7 @@ async fn verify_history(arguments: &HistoryArguments) -> anyhow::Result<ExitCode
 async fn put_load(arguments: &LoadArguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Some(LoadCommand::Handler(arguments)) => answering::run(&arguments.to_options()).await?,
-        Some(LoadCommand::Timer) => private::serve_timer()
+        Some(LoadCommand::Timer) => Box::pin(private::serve_timer())
             .await
             .map_err(anyhow::Error::from_boxed)?,
         Some(LoadCommand::Cluster) => private::serve_cluster()

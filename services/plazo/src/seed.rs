@@ -105,18 +105,9 @@ async fn seed(
     let took = began.elapsed();
     // Plans are made for the tables as they are now.
     progress.begin("looking at the tables, for the plans of queries");
-    for table in [
-        "tickets",
-        "conversation_entries",
-        "stage_firings",
-        "dealings",
-        "contacts",
-    ] {
-        let statement = format!("ANALYZE {table}");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
-            .execute(pool)
-            .await?;
-    }
+    sqlx::query("SELECT analyze_projection(found_projection())")
+        .execute(pool)
+        .await?;
     let last_ticket_id =
         ids.ticket_id + i64::try_from(options.tickets).expect("counts are small") - 1;
     Ok(SeedReport {

@@ -1,6 +1,48 @@
 -- Ids are unique in the installation; `tenant_id` still leads every key, so that a tenant's rows lie together and
 -- can be distributed by it. Codes of enums are the numbers of the protos (plazo.ticketing.v1, plazo.common.v1).
 
+-- Roles are shared by all databases of a server. Where the login may not make them, deploy/postgresql/roles.sql does.
+DO $$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['plazo_ticketing_request', 'plazo_ticketing_background'] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = role_name);
+        BEGIN
+            EXECUTE format('CREATE ROLE %I', role_name);
+            IF NOT pg_has_role(role_name, 'MEMBER') THEN
+                EXECUTE format('GRANT %I TO CURRENT_USER', role_name);
+            END IF;
+        EXCEPTION
+            -- The migration of another database of this server was faster.
+            WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            WHEN insufficient_privilege THEN
+                RAISE EXCEPTION 'there is no role %, and % may not make it: run deploy/postgresql/roles.sql first',
+                    role_name, current_user;
+        END;
+    END LOOP;
+END
+$$;
+
+-- Walls off the rows of each tenant in a table. Nobody but a superuser goes round the policies, the owner included. Of the
+-- two roles the one sees all rows, and the other those of the tenant that its transaction has named: none when it has named
+-- none. The setting is then empty, or absent when none ever was named on the connection.
+CREATE FUNCTION wall_off(walled regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', walled);
+    EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', walled);
+    EXECUTE format('CREATE POLICY owner ON %s TO CURRENT_USER USING (true)', walled);
+    EXECUTE format('CREATE POLICY background ON %s TO plazo_ticketing_background USING (true)', walled);
+    EXECUTE format(
+        'CREATE POLICY request ON %s TO plazo_ticketing_request
+         USING (tenant_id = nullif(current_setting(%L, true), %L)::bigint)',
+        walled, 'plazo.tenant_id', ''
+    );
+END
+$$;
+REVOKE EXECUTE ON FUNCTION wall_off(regclass) FROM PUBLIC;
+
 -- When desks are open.
 CREATE SEQUENCE calendar_versions_calendar_version_seq;
 CREATE TABLE calendars (
@@ -279,6 +321,8 @@ CREATE TABLE messages (
     attachment_urls text[] NOT NULL DEFAULT '{}',
     recorded_at timestamptz NOT NULL,
     channel_at timestamptz,
+    -- The trace in which it was recorded, to which firings link: W3C's trace id and span id, 24 bytes. Null when nobody traced.
+    trace_context bytea,
     PRIMARY KEY (tenant_id, ticket_id, ticket_seq)
 );
 
@@ -334,22 +378,30 @@ CREATE INDEX ticket_events_of_ticket ON ticket_events (tenant_id, ticket_id, tic
 -- Takes what no week's partition takes: nothing, as long as partitions are made ahead.
 CREATE TABLE ticket_events_default PARTITION OF ticket_events DEFAULT;
 
--- Makes the partitions of this week and the weeks ahead; weeks begin on Monday, in UTC. Repeating it does nothing.
-CREATE FUNCTION make_event_partitions(weeks_ahead integer) RETURNS void LANGUAGE plpgsql AS $$
+-- Makes the partitions of this week and the weeks ahead; weeks begin on Monday, in UTC. Repeating it does nothing. With the
+-- rights of the owner, who alone makes tables.
+CREATE FUNCTION make_event_partitions(weeks_ahead integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     first_day date := date_trunc('week', clock_timestamp() AT TIME ZONE 'UTC')::date;
     day date;
+    partition_name text;
 BEGIN
     FOR day IN SELECT first_day + 7 * n FROM generate_series(0, weeks_ahead) AS n LOOP
+        partition_name := 'ticket_events_' || to_char(day, 'YYYYMMDD');
         EXECUTE format(
             'CREATE TABLE IF NOT EXISTS %I PARTITION OF ticket_events FOR VALUES FROM (%L) TO (%L)',
-            'ticket_events_' || to_char(day, 'YYYYMMDD'),
+            partition_name,
             day::timestamp AT TIME ZONE 'UTC',
             (day + 7)::timestamp AT TIME ZONE 'UTC'
         );
+        IF NOT (SELECT relrowsecurity FROM pg_class WHERE oid = partition_name::regclass) THEN
+            PERFORM wall_off(partition_name);
+        END IF;
     END LOOP;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION make_event_partitions(integer) FROM PUBLIC;
 SELECT make_event_partitions(2);
 
 -- One row: which feed this is, and up to where its events were dropped.
@@ -402,9 +454,9 @@ $$;
 
 -- Drops the partition of a week whose events are kept, and moves the horizon with it: a consumer that is behind it is told
 -- so, and never sees a gap. False when another has done so. It must not wait for a long reader: whoever writes an event
--- would wait behind it.
+-- would wait behind it. With the rights of the owner, who alone drops tables.
 CREATE FUNCTION drop_event_week(week_begins_at timestamptz) RETURNS boolean
-LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     partition_name text := 'ticket_events_' || to_char(week_begins_at AT TIME ZONE 'UTC', 'YYYYMMDD');
     last_event record;
@@ -424,6 +476,7 @@ BEGIN
     RETURN true;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION drop_event_week(timestamptz) FROM PUBLIC;
 
 -- First answers of changes, so that a repeated request gets the same one.
 CREATE TABLE answered_requests (
@@ -473,3 +526,35 @@ CREATE TABLE erasure_reports (
     PRIMARY KEY (tenant_id, erasure_id, service),
     FOREIGN KEY (tenant_id, erasure_id) REFERENCES erasures
 );
+
+-- The walls, around every table that has a tenant; partitions that are made later get theirs then.
+SELECT wall_off(pg_class.oid)
+FROM pg_class
+JOIN pg_attribute ON attrelid = pg_class.oid AND attname = 'tenant_id'
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relrowsecurity;
+
+-- What the roles may do: no more than the program does as each. Partitions are reached through their parent alone.
+GRANT SELECT, INSERT, UPDATE, DELETE ON
+    active_message_states, agents, answered_requests, bots, calendar_versions, calendars, contacts, erasure_reports, erasures,
+    event_keeping, feed, inactivity_policies, inbound_messages, kept_events, messages, policy_applications, queues,
+    ticket_clocks, ticket_events, tickets
+TO plazo_ticketing_background;
+GRANT EXECUTE ON FUNCTION make_event_partitions(integer), drop_event_week(timestamptz) TO plazo_ticketing_background;
+-- Locks of rows count as updates.
+GRANT SELECT, INSERT, UPDATE ON
+    active_message_states, agents, answered_requests, bots, calendars, contacts, erasure_reports, erasures,
+    policy_applications, queues, ticket_clocks, tickets
+TO plazo_ticketing_request;
+-- Written once.
+GRANT SELECT, INSERT ON calendar_versions, inactivity_policies, messages, ticket_events TO plazo_ticketing_request;
+GRANT SELECT ON kept_events TO plazo_ticketing_request;
+GRANT USAGE ON SEQUENCE calendar_versions_calendar_version_seq, ticket_event_ids
+TO plazo_ticketing_request, plazo_ticketing_background;
+-- The program looks whether it knows the schema. Whoever applies the migrations without it has no such table.
+DO $$
+BEGIN
+    IF to_regclass('_sqlx_migrations') IS NOT NULL THEN
+        GRANT SELECT ON _sqlx_migrations TO plazo_ticketing_background;
+    END IF;
+END
+$$;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plazo_database::BoundedPool;
+use plazo_database::{HousekeepingMetrics, Logins, SchemaError, TenantPool};
 use plazo_proto::FILE_DESCRIPTOR_SET;
 use plazo_proto::ticketing::v1::contact_service_server::ContactServiceServer;
 use plazo_proto::ticketing::v1::erasure_service_server::ErasureServiceServer;
@@ -18,11 +18,12 @@ use plazo_proto::ticketing::v1::ticket_service_server::TicketServiceServer;
 use plazo_proto::timer::v1::ticket_handler_service_server::TicketHandlerServiceServer;
 use plazo_proto::timer::v1::timer_service_client::TimerServiceClient;
 use plazo_service::{
-    Actor, ConfigError, Listeners, Metrics, OnEnd, Server, ServiceConfig as _, Supervisor,
-    connect_lazy, limit_messages,
+    Actor, ConfigError, Listeners, Metrics, OnEnd, Server, ServiceConfig as _, Supervisor, Tls,
+    limit_messages,
 };
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::applying::Applying;
@@ -52,12 +53,19 @@ const END_TASKS_WITHIN: Duration = Duration::from_secs(5);
 pub struct App {
     config: Config,
     listeners: Listeners,
-    pool: PgPool,
+    tls: Tls,
+    requests: TenantPool,
+    background: PgPool,
 }
 
 /// Runs the service with a configuration until `shutdown`.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     App::bind(config).await?.run(shutdown).await
+}
+
+/// Brings the schema of the configured database up to date.
+pub async fn migrate(config: Config) -> Result<(), SchemaError> {
+    logins(&config.database).migrate(&MIGRATOR).await
 }
 
 impl App {
@@ -69,12 +77,16 @@ impl App {
 
     /// Connects to the database, and brings its schema up to date or refuses an unknown one.
     pub async fn build(config: Config, listeners: Listeners) -> anyhow::Result<Self> {
-        let pool = connect(&config.database).await?;
-        plazo_database::prepare_schema(&pool, &MIGRATOR, config.database.migrate).await?;
+        let tls = Tls::load(config.tls.as_ref())?;
+        let logins = logins(&config.database);
+        logins.prepare(&MIGRATOR, config.database.migrate).await?;
+        let (requests, background) = connect(&config.database, logins).await?;
         Ok(Self {
             config,
             listeners,
-            pool,
+            tls,
+            requests,
+            background,
         })
     }
 
@@ -88,7 +100,9 @@ impl App {
         let Self {
             config,
             listeners,
-            pool,
+            tls,
+            requests,
+            background,
         } = self;
         let mut metrics = Metrics::new(Config::NAME);
         let firing_metrics = FiringMetrics::register(metrics.service_registry());
@@ -96,8 +110,15 @@ impl App {
         let feed_metrics = FeedMetrics::register(metrics.service_registry());
         let applying_metrics = ApplyingMetrics::register(metrics.service_registry());
         let erasing_metrics = ErasingMetrics::register(metrics.service_registry());
+        let housekeeping = plazo_database::register_metrics(
+            &mut metrics,
+            [
+                ("requests", (&requests).into()),
+                ("background", (&background).into()),
+            ],
+        );
 
-        let changes = Changes::new(BoundedPool::new(pool.clone(), config.database.max_waiting));
+        let changes = Changes::new(requests.clone(), background.clone());
         let policies = Arc::new(PolicyCache::new());
         let hub = Hub::new(
             changes.clone(),
@@ -106,14 +127,16 @@ impl App {
             feed_metrics.clone(),
         );
         let supervisor = Supervisor::new(Config::NAME, &shutdown);
+        tls.supervise(&supervisor);
+        start_arming(&supervisor, &config, &tls, &changes, &relay_metrics)?;
         start_tasks(
             &supervisor,
             &config,
             &changes,
             &hub,
-            &relay_metrics,
             &feed_metrics,
-        )?;
+            &housekeeping,
+        );
         let applying = Applying::new(changes.clone(), Arc::clone(&policies), applying_metrics);
         let worker = applying.clone();
         supervisor.spawn("applying", OnEnd::Restart, move |stop| {
@@ -139,6 +162,8 @@ impl App {
         let states = MessageStateService::new(changes, policies);
         let limits = &config.server;
         let served = Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
+            .access(&config.access)
+            .with_tls(&tls)
             .add_service(limit_messages!(
                 SettingsServiceServer::new(settings),
                 limits
@@ -168,21 +193,23 @@ impl App {
             .await;
         // Ends the tasks as well when the server could not go on.
         let ended = supervisor.shut_down(END_TASKS_WITHIN).await;
-        pool.close().await;
+        // A statement that hangs must not hold the process.
+        let _ = timeout(END_TASKS_WITHIN, requests.close()).await;
+        let _ = timeout(END_TASKS_WITHIN, background.close()).await;
         served?;
         Ok(ended?)
     }
 }
 
-fn start_tasks(
+/// What tells the timer of deadlines.
+fn start_arming(
     supervisor: &Supervisor,
     config: &Config,
+    tls: &Tls,
     changes: &Changes,
-    hub: &Hub,
     relay_metrics: &RelayMetrics,
-    feed_metrics: &FeedMetrics,
 ) -> Result<(), ConfigError> {
-    let channel = connect_lazy(&config.timer, Actor::service(Config::NAME))?;
+    let channel = tls.connect_lazy(&config.timer, Actor::service(Config::NAME))?;
     let timer = limit_messages!(TimerServiceClient::new(channel), config.timer);
     let relay = Relay::new(
         changes.clone(),
@@ -198,6 +225,17 @@ fn start_tasks(
         relay_metrics.clone(),
     );
     supervisor.spawn("sweep", OnEnd::Restart, move |stop| sweep.clone().run(stop));
+    Ok(())
+}
+
+fn start_tasks(
+    supervisor: &Supervisor,
+    config: &Config,
+    changes: &Changes,
+    hub: &Hub,
+    feed_metrics: &FeedMetrics,
+    housekeeping: &HousekeepingMetrics,
+) {
     let hub = hub.clone();
     supervisor.spawn("hub", OnEnd::Restart, move |stop| hub.clone().run(stop));
     let (pool, feed_lag) = (changes.pool().clone(), feed_metrics.lag.clone());
@@ -206,20 +244,39 @@ fn start_tasks(
     });
     let pool = changes.pool().clone();
     let (feed, requests) = (config.feed.clone(), config.requests.clone());
+    let rounds = housekeeping.clone();
     supervisor.spawn("maintenance", OnEnd::Restart, move |stop| {
-        maintenance::run(pool.clone(), feed.clone(), requests.clone(), stop)
+        maintenance::run(
+            pool.clone(),
+            feed.clone(),
+            requests.clone(),
+            rounds.clone(),
+            stop,
+        )
     });
-    Ok(())
 }
 
-async fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    let options = plazo_database::connect_options(
-        &config.url,
-        "plazo-ticketing",
-        config.statement_timeout_ms,
-    )?;
-    let pool = plazo_database::pool_options(config.max_connections, config.acquire_timeout_ms)
-        .connect_with(options)
+fn logins(config: &DatabaseConfig) -> Logins<'_> {
+    Logins {
+        service: Config::NAME,
+        url: &config.url,
+        request_url: config.request_url.as_deref(),
+        migration_url: config.migration_url.as_deref(),
+    }
+}
+
+/// The pool of requests, and that of all else.
+async fn connect(
+    config: &DatabaseConfig,
+    logins: Logins<'_>,
+) -> anyhow::Result<(TenantPool, PgPool)> {
+    let timeout_ms = config.statement_timeout_ms;
+    let pool = |connections| plazo_database::pool_options(connections, config.acquire_timeout_ms);
+    let background = pool(config.background_connections)
+        .connect_with(logins.background_options(timeout_ms)?)
         .await?;
-    Ok(pool)
+    let options = logins.request_options(timeout_ms)?;
+    let requests = pool(config.max_connections);
+    let requests = TenantPool::connect(requests, options, config.max_waiting).await?;
+    Ok((requests, background))
 }

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use plazo_database::BoundedPool;
+use plazo_database::{TenantPool, TenantReader};
 use plazo_service::{RequestKey, commit_in_background};
 use prost::Message;
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 
 use crate::callers;
@@ -20,28 +19,35 @@ const MAX_ATTEMPTS: u32 = 4;
 /// Runs changes and wakes those who wait for them.
 #[derive(Debug, Clone)]
 pub struct Changes {
-    pool: BoundedPool,
+    requests: TenantPool,
+    background: PgPool,
     /// Counts commits.
     committed: Arc<watch::Sender<u64>>,
 }
 
 impl Changes {
-    /// Changes go to this database.
-    pub fn new(pool: BoundedPool) -> Self {
+    /// Changes go to a database by two ways: that of requests, which sees one tenant at a time, and that of all others.
+    pub fn new(requests: TenantPool, background: PgPool) -> Self {
         Self {
-            pool,
+            requests,
+            background,
             committed: Arc::new(watch::Sender::new(0)),
         }
     }
 
-    /// The database, for tasks in the background and for other services, which wait their turn.
+    /// The database of all tenants, for tasks in the background and for other services, which wait their turn.
     pub fn pool(&self) -> &PgPool {
-        self.pool.pool()
+        &self.background
     }
 
-    /// A connection for a call that reads.
-    pub async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.pool.acquire().await?)
+    /// The database of one tenant at a time.
+    pub fn requests(&self) -> &TenantPool {
+        &self.requests
+    }
+
+    /// A connection for a call that reads what this tenant has.
+    pub async fn connection(&self, tenant_id: i64) -> Result<TenantReader, Error> {
+        Ok(self.requests.read(tenant_id).await?)
     }
 
     /// Changes after each commit of this process: there may be events to read and tickets to arm.
@@ -83,7 +89,7 @@ impl Changes {
         A: Message + Default,
         F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<A, Error>>,
     {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.requests.begin(key.tenant_id).await?;
         if let Some(answer) = first_answer(&mut transaction, key).await? {
             return Ok(answer);
         }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use plazo_service::{ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig};
+use plazo_service::{
+    AccessConfig, ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig,
+    TlsConfig,
+};
 use serde::Deserialize;
 
 /// See `config.default.toml`.
@@ -11,6 +14,11 @@ use serde::Deserialize;
 pub struct Config {
     /// Where it listens, and its limits.
     pub server: ServerConfig,
+    /// Who may call, and how much.
+    #[serde(default)]
+    pub access: AccessConfig,
+    /// Who it is to others, and whom it believes; plain text if absent.
+    pub tls: Option<TlsConfig>,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
     /// PostgreSQL.
@@ -35,10 +43,16 @@ pub struct Config {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// `postgres://…`
+    /// `postgres://…`, for background work.
     pub url: String,
-    /// The most connections that this process opens.
+    /// `postgres://…` for requests; absent: `url`.
+    pub request_url: Option<String>,
+    /// `postgres://…` for migrations; absent: `url`.
+    pub migration_url: Option<String>,
+    /// The most connections that this process opens for requests.
     pub max_connections: u32,
+    /// The most that it opens for background work and the calls of other services.
+    pub background_connections: u32,
     /// How long a call waits for a free connection.
     pub acquire_timeout_ms: u64,
     /// How many calls wait for one at a time; others are refused at once.
@@ -50,7 +64,7 @@ pub struct DatabaseConfig {
     pub migrate: bool,
 }
 
-/// The URL may hold a password, and is left out.
+/// URLs may hold passwords, and are left out.
 impl fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DatabaseConfig")
@@ -140,12 +154,19 @@ impl ServiceConfig for Config {
 
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate("server")?;
+        self.access.validate("access", self.server.listen)?;
+        TlsConfig::validate(self.tls.as_ref(), &self.server)?;
         self.timer.validate("timer")?;
         require(!self.database.url.is_empty(), "database.url", "must be set")?;
-        // Each open event stream and each background task takes one now and then, beside the calls.
         require(
             self.database.max_connections >= 2,
             "database.max_connections",
+            "must be at least 2",
+        )?;
+        // Each open event stream and each background task takes one now and then, beside the calls.
+        require(
+            self.database.background_connections >= 2,
+            "database.background_connections",
             "must be at least 2",
         )?;
         require(

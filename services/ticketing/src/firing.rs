@@ -14,7 +14,7 @@ use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
     ActiveMessageRequested, AutomationResumeCause, HoldEnd, StageFired,
 };
-use plazo_service::commit_in_background;
+use plazo_service::{commit_in_background, telemetry};
 use sqlx::PgConnection;
 
 use crate::changes::Changes;
@@ -25,6 +25,7 @@ use crate::metrics::FiringMetrics;
 use crate::store::active_messages;
 use crate::store::clocks::{self, LockedClock, TicketKey};
 use crate::store::events::{self, NewEvent};
+use crate::store::messages as messages_of;
 use crate::store::parties::{self, Recipient};
 use crate::store::settings::{PolicyCache, PolicyKey};
 use crate::store::tickets::{self, Closure};
@@ -165,7 +166,11 @@ impl Firing {
         let (looks, mut answers) = look_at(subjects, &policies);
         let looks = widen(&mut transaction, looks).await?;
         answers.extend(self.take_effect(&mut transaction, looks, &policies).await?);
+        let traces = traces_of(&mut transaction, &answers).await?;
         transaction.commit().await?;
+        for trace in &traces {
+            telemetry::link_to(trace);
+        }
         self.changes.announce();
 
         let answer_of = |asked: &(TicketKey, i64)| match answers.get(asked) {
@@ -246,6 +251,30 @@ impl Firing {
         events::append(connection, &new_events.iter().collect::<Vec<_>>()).await?;
         Ok(answers)
     }
+}
+
+/// The traces of the messages that led to what fired; none while this call is not traced itself.
+async fn traces_of(
+    connection: &mut PgConnection,
+    answers: &HashMap<(TicketKey, i64), Handled>,
+) -> Result<Vec<Vec<u8>>, Error> {
+    if telemetry::current_trace().is_none() {
+        return Ok(Vec::new());
+    }
+    let fired: Vec<TicketKey> = answers
+        .iter()
+        .filter(|(_, handled)| {
+            matches!(
+                handled,
+                Handled::Looked {
+                    outcome: Outcome::Fired,
+                    ..
+                }
+            )
+        })
+        .map(|((key, _), _)| *key)
+        .collect();
+    messages_of::newest_traces(connection, &fired).await
 }
 
 /// The policies of the running cycles, and the one in force where a hold is over.

@@ -1,5 +1,5 @@
 //! The ticketing service as a process of its own.
 
 fn main() -> std::process::ExitCode {
-    plazo_service::run_main(plazo_ticketing::app::run)
+    plazo_service::run_main_with_schema(plazo_ticketing::app::run, plazo_ticketing::app::migrate)
 }

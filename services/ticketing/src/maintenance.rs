@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use plazo_database::HousekeepingMetrics;
 use plazo_service::TaskError;
 use plazo_service::status::chain;
 use sqlx::PgPool;
@@ -25,18 +26,19 @@ pub(crate) async fn run(
     pool: PgPool,
     feed: FeedConfig,
     requests: RequestsConfig,
+    metrics: HousekeepingMetrics,
     stop: CancellationToken,
 ) -> Result<(), TaskError> {
     let period = Duration::from_millis(feed.maintenance_period_ms);
     loop {
         // Each step is a transaction of its own, so it may be left anywhere.
-        match stop
-            .run_until_cancelled(round(&pool, &feed, &requests))
-            .await
-        {
-            None => return Ok(()),
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::warn!(error = chain(&error), "maintenance failed"),
+        let round = round(&pool, &feed, &requests);
+        let Some(ended) = stop.run_until_cancelled(round).await else {
+            return Ok(());
+        };
+        metrics.count(&ended);
+        if let Err(error) = ended {
+            tracing::warn!(error = chain(&error), "maintenance failed");
         }
         if stop
             .run_until_cancelled(tokio::time::sleep(period))

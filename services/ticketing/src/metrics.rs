@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
 use plazo_domain::{Advance, Outcome, Stage};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -21,32 +21,17 @@ const LATENESS_BUCKETS: [f64; 14] = [
 /// A gauge of seconds.
 pub type SecondsGauge = Gauge<f64, AtomicU64>;
 
+const OUTCOMES: [&str; 6] = ["fired", "already", "not_due", "stale", "busy", "error"];
+const STAGES: [&str; 4] = ["first_alert", "second_alert", "warning", "close"];
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
-    outcome: OutcomeValue,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum OutcomeValue {
-    Fired,
-    Already,
-    NotDue,
-    Stale,
-    Busy,
-    Error,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabel {
-    stage: StageValue,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum StageValue {
-    FirstAlert,
-    SecondAlert,
-    Warning,
-    Close,
+    stage: &'static str,
 }
 
 /// The firing path.
@@ -54,6 +39,7 @@ enum StageValue {
 pub struct FiringMetrics {
     handled: Family<OutcomeLabel, Counter>,
     stages: Family<StageLabel, Counter>,
+    early: Counter,
     lateness: Histogram,
 }
 
@@ -63,8 +49,15 @@ impl FiringMetrics {
         let metrics = Self {
             handled: Family::default(),
             stages: Family::default(),
+            early: Counter::default(),
             lateness: Histogram::new(LATENESS_BUCKETS),
         };
+        for outcome in OUTCOMES {
+            drop(metrics.handled.get_or_create(&OutcomeLabel { outcome }));
+        }
+        for stage in STAGES {
+            drop(metrics.stages.get_or_create(&StageLabel { stage }));
+        }
         registry.register(
             "handled",
             "Due tickets that were looked at, by outcome",
@@ -74,6 +67,11 @@ impl FiringMetrics {
             "stages_fired",
             "Stages that took effect",
             metrics.stages.clone(),
+        );
+        registry.register(
+            "early_stages",
+            "Stages that took effect before their deadline, which none may: each is a bug",
+            metrics.early.clone(),
         );
         registry.register(
             "stage_lateness_seconds",
@@ -89,18 +87,18 @@ impl FiringMetrics {
                 Handled::Looked {
                     outcome: Outcome::Fired,
                     ..
-                } => OutcomeValue::Fired,
+                } => "fired",
                 Handled::Looked {
                     outcome: Outcome::Already,
                     ..
-                } => OutcomeValue::Already,
+                } => "already",
                 Handled::Looked {
                     outcome: Outcome::NotDue,
                     ..
-                } => OutcomeValue::NotDue,
-                Handled::Stale => OutcomeValue::Stale,
-                Handled::Busy => OutcomeValue::Busy,
-                Handled::Failed(_) => OutcomeValue::Error,
+                } => "not_due",
+                Handled::Stale => "stale",
+                Handled::Busy => "busy",
+                Handled::Failed(_) => "error",
             };
             self.handled.get_or_create(&OutcomeLabel { outcome }).inc();
         }
@@ -109,12 +107,15 @@ impl FiringMetrics {
     pub(crate) fn observe(&self, advance: &Advance, now: Timestamp) {
         for fired in advance.stages() {
             let stage = match fired.stage {
-                Stage::FirstAlert => StageValue::FirstAlert,
-                Stage::SecondAlert => StageValue::SecondAlert,
-                Stage::Warning => StageValue::Warning,
-                Stage::Close => StageValue::Close,
+                Stage::FirstAlert => "first_alert",
+                Stage::SecondAlert => "second_alert",
+                Stage::Warning => "warning",
+                Stage::Close => "close",
             };
             self.stages.get_or_create(&StageLabel { stage }).inc();
+            if now < fired.due_at {
+                self.early.inc();
+            }
             self.lateness
                 .observe(now.duration_since(fired.could_act_at).as_secs_f64());
         }
@@ -361,5 +362,10 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("written");
         assert!(text.contains("stage_lateness_seconds_sum 3.0"), "{text}");
+        assert!(text.contains("early_stages_total 0"), "{text}");
+        metrics.observe(&advance, at(-1));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("written");
+        assert!(text.contains("early_stages_total 1"), "{text}");
     }
 }

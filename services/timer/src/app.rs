@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use plazo_proto::timer::v1::timer_service_server::TimerServiceServer;
 use plazo_service::status::chain;
-use plazo_service::{Listeners, Metrics, OnEnd, Server, ServiceConfig, Supervisor, limit_messages};
+use plazo_service::{
+    Listeners, Metrics, OnEnd, Server, ServiceConfig, Supervisor, Tls, limit_messages,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +34,7 @@ pub struct App {
     core: Arc<Core>,
     arm_queue: ArmQueue,
     server: Server,
+    tls: Tls,
     listeners: Listeners,
 }
 
@@ -40,13 +43,15 @@ impl App {
     /// notification needn't be there.
     pub async fn build(config: Config, listeners: Listeners) -> Result<Self, TimerError> {
         config.validate()?;
+        let tls = Tls::load(config.tls.as_ref())?;
         let mut metrics = Metrics::new(Config::NAME);
         let timer_metrics = TimerMetrics::register(metrics.service_registry());
         let store = connect(&config, &timer_metrics).await?;
         checks::check(&store).await?;
 
         let server_config = config.server.clone();
-        let core = Arc::new(Core::new(config, store, timer_metrics)?);
+        let access = config.access.clone();
+        let core = Arc::new(Core::new(config, &tls, store, timer_metrics)?);
         let (armer, arm_queue) = Armer::new();
         let service = TimerServiceServer::new(TimerGrpc::new(Arc::clone(&core), armer));
         let service = limit_messages!(service, server_config);
@@ -56,11 +61,14 @@ impl App {
             plazo_proto::FILE_DESCRIPTOR_SET,
             PERMISSIONS,
         )
+        .access(&access)
+        .with_tls(&tls)
         .add_service(service);
         Ok(Self {
             core,
             arm_queue,
             server,
+            tls,
             listeners,
         })
     }
@@ -75,6 +83,7 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TimerError> {
         let grace = Duration::from_millis(self.core.config.server.shutdown_grace_ms);
         let supervisor = Supervisor::new(Config::NAME, &shutdown);
+        self.tls.supervise(&supervisor);
         let core = Arc::clone(&self.core);
         supervisor.spawn("keeper", OnEnd::Restart, move |shutdown| {
             let core = Arc::clone(&core);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use plazo_service::config::ConfigError;
-use plazo_service::{ClientConfig, ServerConfig, ServiceConfig, TelemetryConfig};
+use plazo_service::{
+    AccessConfig, ClientConfig, ServerConfig, ServiceConfig, TelemetryConfig, TlsConfig,
+};
 use serde::Deserialize;
 
 use crate::shard::Layout;
@@ -16,6 +18,11 @@ pub struct Config {
     /// Where it listens, and the limits of what it takes.
     #[serde(default)]
     pub server: ServerConfig,
+    /// Who may call, and how much.
+    #[serde(default)]
+    pub access: AccessConfig,
+    /// Who it is to others, and whom it believes; plain text if absent.
+    pub tls: Option<TlsConfig>,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -266,6 +273,8 @@ impl ServiceConfig for Config {
 
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate("server")?;
+        self.access.validate("access", self.server.listen)?;
+        TlsConfig::validate(self.tls.as_ref(), &self.server)?;
         self.handler.validate("handler")?;
         self.notification.validate("notification")?;
         self.redis.validate()?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use plazo_proto::notification::v1::notification_service_client::NotificationServiceClient;
 use plazo_proto::timer::v1::ticket_handler_service_client::TicketHandlerServiceClient;
 use plazo_service::config::ConfigError;
-use plazo_service::{Actor, ServiceChannel, ServiceConfig, connect_lazy};
+use plazo_service::{Actor, ServiceChannel, ServiceConfig, Tls};
 use rand::Rng as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -51,12 +51,13 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(
         config: Config,
+        tls: &Tls,
         store: Store,
         metrics: TimerMetrics,
     ) -> Result<Self, ConfigError> {
         let actor = || Actor::service(Config::NAME);
-        let handler = connect_lazy(&config.handler, actor())?;
-        let notification = connect_lazy(&config.notification, actor())?;
+        let handler = tls.connect_lazy(&config.handler, actor())?;
+        let notification = tls.connect_lazy(&config.notification, actor())?;
         let shard_count = usize::from(store.layout().shard_count());
         let limits = Limits {
             batch_max: config.timer.batch_limit,

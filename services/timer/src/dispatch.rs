@@ -13,11 +13,14 @@ use std::time::Duration;
 
 use plazo_service::status::chain;
 use tokio::time::Instant;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::core::Core;
 use crate::shard::Shard;
 use crate::store::{Ack, Claimed, ClaimedEntry, LeaseId, count};
 use calls::Outcome;
+pub(crate) use calls::code_label;
 pub(crate) use limit::{Limiter, Limits, Room};
 
 const ACK_FIRST_BACKOFF: Duration = Duration::from_millis(20);
@@ -133,6 +136,14 @@ impl Drop for InFlight<'_> {
 
 /// Handles a batch to its end. What can't be finished comes again when the leases end. Returns what is left to ack.
 pub(crate) async fn dispatch(core: Arc<Core>, batch: Batch) -> Option<LateAcks> {
+    // A trace of its own, of which the calls of ticketing and notification are parts.
+    let span = tracing::info_span!(
+        parent: None, "fire", entries = count(batch.entries().count()), lateness_ms = Empty,
+    );
+    handle(core, batch).instrument(span).await
+}
+
+async fn handle(core: Arc<Core>, batch: Batch) -> Option<LateAcks> {
     let _in_flight = InFlight::new(&core, batch.entries().count());
     let acks = match calls::ask_handler(&core, &batch).await {
         Outcome::Answered(mut answer) => {

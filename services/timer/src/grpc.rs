@@ -43,7 +43,7 @@ pub(crate) const PERMISSIONS: MethodPermissions = &[
         "/plazo.timer.v1.TimerService/ReleaseQuarantinedEntries",
         SERVICES,
     ),
-    ("/plazo.timer.v1.TimerService/GetTimerStats", READERS),
+    ("/plazo.timer.v1.TimerService/GetTimerStats", SERVICES),
 ];
 
 const PAGE_SIZE_DEFAULT: i32 = 50;

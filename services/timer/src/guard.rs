@@ -67,7 +67,7 @@ struct Seen {
 
 /// Why Redis may have lost entries of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loss {
+pub(crate) enum Loss {
     EpochMissing,
     Replaced,
     Switched,
@@ -77,7 +77,17 @@ enum Loss {
 }
 
 impl Loss {
-    fn label(self) -> &'static str {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::EpochMissing,
+        Self::Replaced,
+        Self::Switched,
+        Self::WentBack,
+        Self::Abandoned,
+        Self::Unwatched,
+    ];
+
+    /// The cause, as a label of metrics.
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::EpochMissing => "epoch_missing",
             Self::Replaced => "replaced",

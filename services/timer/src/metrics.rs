@@ -10,6 +10,22 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tonic::Code;
+
+use crate::dispatch::code_label;
+use crate::guard::Loss;
+use crate::store::StoreError;
+
+/// What a handler that is down, busy or in error answers. Other codes appear with their first call.
+const HANDLER_CODES: [Code; 7] = [
+    Code::Cancelled,
+    Code::Unknown,
+    Code::DeadlineExceeded,
+    Code::ResourceExhausted,
+    Code::Internal,
+    Code::Unavailable,
+    Code::Unauthenticated,
+];
 
 type Seconds = Gauge<f64, AtomicU64>;
 
@@ -121,9 +137,30 @@ impl TimerMetrics {
             handler_failures: Family::default(),
             notification_failures: Counter::default(),
         };
+        metrics.show_labels();
         metrics.register_work(registry);
         metrics.register_health(registry);
         metrics
+    }
+
+    /// Shows every series before its first event.
+    fn show_labels(&self) {
+        for outcome in ["fired", "already", "not_due", "stale", "busy", "error"] {
+            drop(self.fired.get_or_create(&OutcomeLabel { outcome }));
+        }
+        for cause in ["rebuild", "sweep"] {
+            drop(self.repaired.get_or_create(&CauseLabel { cause }));
+        }
+        for cause in Loss::ALL.map(Loss::label) {
+            drop(self.losses.get_or_create(&CauseLabel { cause }));
+        }
+        for code in HANDLER_CODES {
+            let kind = code_label(code);
+            drop(self.handler_failures.get_or_create(&KindLabel { kind }));
+        }
+        for kind in StoreError::KINDS {
+            drop(self.redis_errors.get_or_create(&KindLabel { kind }));
+        }
     }
 
     fn register_work(&self, registry: &mut Registry) {

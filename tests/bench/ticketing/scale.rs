@@ -127,6 +127,7 @@ async fn look_at_plans(bed: &Bed, tickets: AllTickets<'_>, report: &mut Report) 
             DATABASE,
             &[
                 ("DATABASE__MAX_CONNECTIONS", "2".to_owned()),
+                ("DATABASE__BACKGROUND_CONNECTIONS", "2".to_owned()),
                 ("WATCH__MAX_READERS", "1".to_owned()),
                 large_watchers(),
                 // The sweep takes part.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use tonic::Status;
+use http::request::Parts;
+use jiff::Timestamp;
+use tokio::time::Instant;
 
-use super::{Actor, MethodPermissions, Permission};
-use crate::status;
+use super::{MethodPermissions, Permission};
+use crate::access::{Access, Admitted, Refusal};
 
 /// Health and reflection say nothing of any tenant, and probes have no actor.
 const OPEN_TO_ALL: [&str; 2] = ["/grpc.health.", "/grpc.reflection."];
@@ -18,51 +20,67 @@ const OPEN_TO_ALL: [&str; 2] = ["/grpc.health.", "/grpc.reflection."];
 #[derive(Debug)]
 pub(crate) struct ActorRules {
     permissions: HashMap<&'static str, &'static [Permission]>,
+    access: Arc<Access>,
 }
+
+/// In the extensions of a response: when the right to the call ends, and a stream with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AccessEnd(pub(crate) Instant);
 
 impl ActorRules {
-    pub(crate) fn new(permissions: MethodPermissions) -> Self {
+    pub(crate) fn new(permissions: MethodPermissions, access: Arc<Access>) -> Self {
         Self {
             permissions: permissions.iter().copied().collect(),
+            access,
         }
     }
 
-    fn admit(&self, request: &Request) -> Result<Actor, Status> {
-        let actor = Actor::read(request.headers())?;
+    async fn admit(&self, request: &mut Parts) -> Result<Admitted, Refusal> {
+        let admitted = self.access.identify(request).await?;
         // The server does not start unless each served method is in the table. Whatever else is called is not there, and
         // never gets past this layer.
-        let Some(wanted) = self.permissions.get(request.uri().path()) else {
-            return Err(status::unimplemented("METHOD_UNKNOWN", "this method"));
-        };
-        if actor.permissions.contains_any(wanted) {
-            Ok(actor)
-        } else {
-            Err(status::permission_denied(
-                "PERMISSION_DENIED",
-                "the actor may not call this method",
-            ))
+        let wanted = self.permissions.get(request.uri.path());
+        let wanted = wanted.ok_or(Refusal::MethodUnknown)?;
+        if !admitted.actor.permissions.contains_any(wanted) {
+            return Err(Refusal::PermissionDenied);
         }
+        self.access.count(&admitted.actor)?;
+        Ok(admitted)
     }
 }
 
-/// Puts the [`Actor`] into the request's extensions, or answers in the handler's stead.
+/// Puts the [`Actor`](super::Actor) into the request's extensions, or answers in the handler's stead.
 pub(crate) async fn check_actor(
     State(rules): State<Arc<ActorRules>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let path = request.uri().path();
     if OPEN_TO_ALL.iter().any(|prefix| path.starts_with(prefix)) {
         return next.run(request).await;
     }
-    match rules.admit(&request) {
-        Ok(actor) => {
-            let span = tracing::Span::current();
-            span.record("tenant_id", actor.tenant_id);
-            span.record("actor", tracing::field::display(&actor.kind));
-            request.extensions_mut().insert(actor);
-            next.run(request).await
+    let (mut parts, body) = request.into_parts();
+    let admitted = match rules.admit(&mut parts).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            rules.access.note(&refusal);
+            return refusal.into_status().into_http();
         }
-        Err(status) => status.into_http(),
+    };
+    let Admitted { actor, ends_at } = admitted;
+    let span = tracing::Span::current();
+    span.record("tenant_id", actor.tenant_id);
+    span.record("actor", tracing::field::display(&actor.kind));
+    parts.extensions.insert(actor);
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    if let Some(end) = ends_at.and_then(instant_of) {
+        response.extensions_mut().insert(AccessEnd(end));
     }
+    response
+}
+
+/// None for what is too far away to be waited for.
+fn instant_of(at: Timestamp) -> Option<Instant> {
+    let left = at.duration_since(Timestamp::now());
+    Instant::now().checked_add(left.try_into().unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! An actor as request metadata, written and read. The only place that changes when tokens come.
+//! An actor as request metadata, written and read.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::{Request, Status};
@@ -16,9 +16,9 @@ const MAX_SERVICE_NAME_BYTES: usize = 64;
 impl Actor {
     /// Reads the actor of a request. UNAUTHENTICATED with reason `ACTOR_MISSING` or `ACTOR_INVALID` and the
     /// metadata key if it is missing or ill-formed.
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Status> {
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Status> {
         let kind = single(headers, &ACTOR)?.ok_or_else(|| missing(&ACTOR))?;
-        let kind = parse_kind(kind).ok_or_else(|| {
+        let kind = parse_actor_kind(kind).ok_or_else(|| {
             invalid(
                 &ACTOR,
                 "must be agent/ID, bot/ID, administrator/ID or service/NAME",
@@ -33,6 +33,12 @@ impl Actor {
             permissions,
             bots,
         })
+    }
+
+    /// Reads what [`Self::sign`] writes, for the fuzz targets alone: a server takes the actor from its layer.
+    #[doc(hidden)]
+    pub fn read_for_fuzzing(headers: &HeaderMap) -> Result<Self, Status> {
+        Self::read(headers)
     }
 
     /// Puts the actor into the metadata of an outgoing request, in the place of one that is there.
@@ -62,6 +68,13 @@ impl Actor {
         headers.contains_key(ACTOR)
     }
 
+    /// Takes the actor out of a request's metadata.
+    pub(crate) fn remove(headers: &mut HeaderMap) {
+        for key in [TENANT, ACTOR, PERMISSIONS, BOTS] {
+            headers.remove(key);
+        }
+    }
+
     /// A request made by this actor. Without it, a client's calls are made by the actor given to
     /// [`connect_lazy`](crate::client::connect_lazy).
     #[must_use]
@@ -87,11 +100,7 @@ fn read_tenant(headers: &HeaderMap, kind: &ActorKind) -> Result<i64, Status> {
 fn read_permissions(headers: &HeaderMap, kind: &ActorKind) -> Result<Permissions, Status> {
     let text = single(headers, &PERMISSIONS)?.unwrap_or_default();
     let permissions: Permissions = split(text)
-        .map(|name| {
-            Permission::ALL
-                .into_iter()
-                .find(|permission| permission.name() == name)
-        })
+        .map(Permission::from_name)
         .collect::<Option<_>>()
         .ok_or_else(|| invalid(&PERMISSIONS, "names an unknown permission"))?;
     let is_service = matches!(kind, ActorKind::Service(_));
@@ -105,22 +114,26 @@ fn read_bots(headers: &HeaderMap, kind: &ActorKind) -> Result<BotScope, Status> 
     match single(headers, &BOTS)? {
         Some("*") => Ok(BotScope::All),
         Some(text) => {
-            let mut ids = split(text)
+            let ids = split(text)
                 .map(|id| parse_id(id, 1))
                 .collect::<Option<Vec<_>>>()
                 .ok_or_else(|| invalid(&BOTS, "must be * or ids of bots"))?;
-            ids.sort_unstable();
-            ids.dedup();
-            Ok(BotScope::Only(ids))
+            Ok(BotScope::only(ids))
         }
-        None => Ok(match kind {
-            ActorKind::Agent(_) | ActorKind::Bot(_) => BotScope::Only(Vec::new()),
-            ActorKind::Administrator(_) | ActorKind::Service(_) => BotScope::All,
-        }),
+        None => Ok(default_bots(kind)),
     }
 }
 
-fn parse_kind(text: &str) -> Option<ActorKind> {
+/// The bots of an actor of whom nothing else is said.
+pub(crate) fn default_bots(kind: &ActorKind) -> BotScope {
+    match kind {
+        ActorKind::Agent(_) | ActorKind::Bot(_) => BotScope::Only(Vec::new()),
+        ActorKind::Administrator(_) | ActorKind::Service(_) => BotScope::All,
+    }
+}
+
+/// As in `agent/12`.
+pub(crate) fn parse_actor_kind(text: &str) -> Option<ActorKind> {
     let (kind, which) = text.split_once('/')?;
     match kind {
         "agent" => parse_id(which, 1).map(ActorKind::Agent),
@@ -131,7 +144,8 @@ fn parse_kind(text: &str) -> Option<ActorKind> {
     }
 }
 
-fn is_service_name(text: &str) -> bool {
+/// Up to 64 lower-case letters, digits and dashes.
+pub(crate) fn is_service_name(text: &str) -> bool {
     let is_allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=MAX_SERVICE_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_allowed)
 }

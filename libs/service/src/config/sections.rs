@@ -16,6 +16,10 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Where `/metrics` and `/healthz` are served over HTTP/1; nowhere if absent.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where health alone is served, in plain text for probes; nowhere if absent.
+    pub health_listen: Option<SocketAddr>,
+    /// Whether `listen` may be an address that other machines reach although there is no section `[tls]`.
+    pub plain_text: bool,
     /// Whether the server describes its services to tools like grpcurl.
     pub reflection: bool,
     /// The largest request or response message, in bytes.
@@ -32,6 +36,13 @@ pub struct ServerConfig {
     pub keepalive_interval_ms: u64,
     /// A connection that does not answer a ping for so long is dropped, in milliseconds.
     pub keepalive_timeout_ms: u64,
+    /// A new connection has so long for its TLS handshake and the first bytes of HTTP/2, in milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// TLS handshakes at the same time. When there are more, the oldest is given up.
+    pub max_handshakes: usize,
+    /// A connection of this age, in milliseconds and give or take a tenth, is told to go away; its calls and streams end
+    /// as they would. 0 for never.
+    pub max_connection_age_ms: u64,
     /// How long calls may go on after shutdown has begun, in milliseconds. Streams end at once.
     pub shutdown_grace_ms: u64,
 }
@@ -41,6 +52,8 @@ impl Default for ServerConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             metrics_listen: None,
+            health_listen: None,
+            plain_text: false,
             reflection: false,
             max_message_bytes: 4 << 20,
             max_header_bytes: 16 << 10,
@@ -49,6 +62,9 @@ impl Default for ServerConfig {
             max_deadline_ms: 60_000,
             keepalive_interval_ms: 10_000,
             keepalive_timeout_ms: 10_000,
+            handshake_timeout_ms: 5_000,
+            max_handshakes: 1_024,
+            max_connection_age_ms: 0,
             shutdown_grace_ms: 5_000,
         }
     }
@@ -64,6 +80,8 @@ impl ServerConfig {
             ("default_deadline_ms", self.default_deadline_ms == 0),
             ("keepalive_interval_ms", self.keepalive_interval_ms == 0),
             ("keepalive_timeout_ms", self.keepalive_timeout_ms == 0),
+            ("handshake_timeout_ms", self.handshake_timeout_ms == 0),
+            ("max_handshakes", self.max_handshakes == 0),
         ] {
             refuse_if(is_zero, section, key, "must be above zero")?;
         }
@@ -121,8 +139,16 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientConfig {
-    /// The other service's address, as in `http://ticketing:5001`.
+    /// The other service's address, as in `http://ticketing:5001`; with `https`, as whom and whom to believe is in the
+    /// section `[tls]`.
     pub endpoint: String,
+    /// The URI that must be among the alternative names of the server's certificate, as in
+    /// `spiffe://plazo/ns/plazo/sa/ticketing`. If absent, the endpoint's host must be.
+    pub server_identity: Option<String>,
+    /// Whether to look up all addresses of the endpoint's host and spread calls over them.
+    pub balance: bool,
+    /// How often the addresses are looked up, in milliseconds; also when a connection fails.
+    pub resolve_interval_ms: u64,
     /// How long a connection may take to come about, in milliseconds.
     pub connect_timeout_ms: u64,
     /// Deadline of a unary call that is given none, in milliseconds.
@@ -145,6 +171,9 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             endpoint: String::new(),
+            server_identity: None,
+            balance: false,
+            resolve_interval_ms: 5_000,
             connect_timeout_ms: 1_000,
             request_timeout_ms: 5_000,
             keepalive_interval_ms: 10_000,
@@ -169,6 +198,7 @@ impl ClientConfig {
     /// Refuses zeros and an endpoint that is no address. `section` is the key of this section.
     pub fn validate(&self, section: &str) -> Result<(), ConfigError> {
         for (key, is_zero) in [
+            ("resolve_interval_ms", self.resolve_interval_ms == 0),
             ("connect_timeout_ms", self.connect_timeout_ms == 0),
             ("request_timeout_ms", self.request_timeout_ms == 0),
             ("keepalive_interval_ms", self.keepalive_interval_ms == 0),
@@ -179,15 +209,22 @@ impl ClientConfig {
         ] {
             refuse_if(is_zero, section, key, "must be above zero")?;
         }
-        let is_address = self
-            .endpoint
-            .parse::<http::Uri>()
-            .is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some());
+        let uri = self.endpoint.parse::<http::Uri>().ok();
+        let is_address = uri
+            .as_ref()
+            .is_some_and(|uri| uri.scheme().is_some() && uri.host().is_some());
         refuse_if(
             !is_address,
             section,
             "endpoint",
             "must be an address like http://host:port",
+        )?;
+        let is_plain = uri.is_none_or(|uri| uri.scheme_str() != Some("https"));
+        refuse_if(
+            is_plain && self.server_identity.is_some(),
+            section,
+            "server_identity",
+            "can only be verified of an endpoint that begins with https",
         )
     }
 

@@ -9,11 +9,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::observe::{Observation, grpc_code};
+use crate::access::Refusal;
 use crate::deadline::Deadline;
 use crate::status;
 
@@ -22,31 +23,42 @@ type PolledFrame = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 /// How often a client that lost its stream to a shutdown should wait before it asks elsewhere.
 const RECONNECT_AFTER: Duration = Duration::from_millis(50);
 
-/// A stream that ends at its deadline or when the server shuts down.
+/// A stream that ends at its deadline, with the token that it was opened with, or when the server shuts down.
 pub(super) struct EndingBody {
     inner: Body,
     deadline: Option<Pin<Box<Sleep>>>,
+    access_end: Option<Pin<Box<Sleep>>>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     has_ended: bool,
 }
 
 impl EndingBody {
-    pub(super) fn new(inner: Body, deadline: Deadline, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(
+        inner: Body,
+        deadline: Deadline,
+        access_end: Option<Instant>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let sleep = |until: Option<Instant>| until.map(|at| Box::pin(sleep_until(at)));
         Self {
             inner,
-            deadline: deadline.instant().map(|at| Box::pin(sleep_until(at))),
+            deadline: sleep(deadline.instant()),
+            access_end: sleep(access_end),
             shutdown: Box::pin(shutdown.cancelled_owned()),
             has_ended: false,
         }
     }
 
     fn end(&mut self, cx: &mut Context<'_>) -> Option<Status> {
-        if self
-            .deadline
-            .as_mut()
-            .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
-        {
+        let mut has_passed = |at: &mut Option<Pin<Box<Sleep>>>| {
+            at.as_mut()
+                .is_some_and(|at| at.as_mut().poll(cx).is_ready())
+        };
+        if has_passed(&mut self.deadline) {
             return Some(status::deadline_exceeded());
+        }
+        if has_passed(&mut self.access_end) {
+            return Some(Refusal::TokenExpired.into_status());
         }
         if self.shutdown.as_mut().poll(cx).is_ready() {
             let description = "the server is shutting down";

@@ -1,28 +1,71 @@
-//! A connection that can be cut.
+//! A connection that can be cut, and knows who is at its other end.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use crate::peer::PeerIdentity;
+
+/// What HTTP/2 begins with: `PRI * HTTP/2.0` and what follows it.
+const PREFACE_BYTES: usize = 24;
+
+/// Plain text or TLS.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Who is at the other end, and where.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionInfo {
+    pub(super) tcp: TcpConnectInfo,
+    /// None over plain text.
+    pub(super) peer: Option<PeerIdentity>,
+}
+
 /// tonic serves each connection in a task of its own, which only the end of the connection ends. So the
-/// bound on shutdown is put here: once the token is cancelled, reads and writes fail.
+/// bound on shutdown is put here: once the token is cancelled, reads and writes fail. And so is the bound on how long a
+/// client may be silent at first, which HTTP/2's own pings do not cover.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
+    info: ConnectionInfo,
     is_cut: CancellationToken,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Until the client has begun.
+    beginning: Option<Beginning>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+struct Beginning {
+    missing_bytes: usize,
+    bound: Pin<Box<Sleep>>,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, cut: &CancellationToken) -> Self {
+    /// A connection whose client must have begun with HTTP/2 at `begin_until`. It holds the permit for as long as it
+    /// lasts.
+    pub(super) fn new(
+        stream: Box<dyn Stream>,
+        info: ConnectionInfo,
+        cut: &CancellationToken,
+        begin_until: Instant,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         Self {
             stream,
+            info,
             is_cut: cut.clone(),
             cut: Box::pin(cut.clone().cancelled_owned()),
+            beginning: Some(Beginning {
+                missing_bytes: PREFACE_BYTES,
+                bound: Box::pin(sleep_until(begin_until)),
+            }),
+            _permit: permit,
         }
     }
 
@@ -35,11 +78,18 @@ impl Connection {
     }
 }
 
+impl Beginning {
+    fn has_begun(&mut self, bytes: usize) -> bool {
+        self.missing_bytes = self.missing_bytes.saturating_sub(bytes);
+        self.missing_bytes == 0
+    }
+}
+
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = ConnectionInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
+        self.info.clone()
     }
 }
 
@@ -54,7 +104,18 @@ impl AsyncRead for Connection {
         if self.cut.as_mut().poll(cx).is_ready() {
             self.check()?;
         }
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let Some(beginning) = &mut self.beginning else {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        };
+        if beginning.bound.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let bytes = buffer.filled().len() - before;
+        self.beginning
+            .take_if(|beginning| beginning.has_begun(bytes));
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -20,6 +20,7 @@ use tonic::Status;
 
 use super::body::EndingBody;
 use super::methods::Methods;
+use crate::actor::AccessEnd;
 use crate::deadline::Deadline;
 use crate::status;
 
@@ -67,7 +68,8 @@ pub(super) async fn limit_time(
     let response = run_until(deadline, next.run(request)).await;
     if is_streaming {
         let end = rules.end_streams.clone();
-        response.map(|body| axum::body::Body::new(EndingBody::new(body, deadline, end)))
+        let access_end = response.extensions().get::<AccessEnd>().map(|end| end.0);
+        response.map(|body| axum::body::Body::new(EndingBody::new(body, deadline, access_end, end)))
     } else {
         response
     }
@@ -104,7 +106,8 @@ fn read_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     }
 }
 
-fn parse_timeout(text: &str) -> Option<Duration> {
+/// A `grpc-timeout`.
+pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let is_number =
         digits.bytes().all(|b| b.is_ascii_digit()) && digits.len() <= MAX_TIMEOUT_DIGITS;

@@ -262,7 +262,7 @@ async fn a_server_does_not_start_unless_each_method_has_its_permission() {
     );
 }
 
-async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
+pub(crate) async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
     let mut socket = tokio::net::TcpStream::connect(address)
         .await
         .expect("it listens");

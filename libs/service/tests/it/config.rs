@@ -3,13 +3,17 @@
 use std::io::Write as _;
 
 use plazo_service::config::{ConfigSources, load};
-use plazo_service::{ConfigError, ServerConfig, ServiceConfig, TelemetryConfig};
+use plazo_service::{
+    AccessConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig, TlsConfig,
+};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     server: ServerConfig,
+    #[serde(default)]
+    access: AccessConfig,
     telemetry: TelemetryConfig,
 }
 
@@ -27,7 +31,8 @@ impl ServiceConfig for Config {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        self.server.validate("server")
+        self.server.validate("server")?;
+        self.access.validate("access", self.server.listen)
     }
 }
 
@@ -119,4 +124,57 @@ fn errors_are_one_line_with_the_key_and_the_problem() {
         );
         assert_eq!(error.lines().count(), 1, "{error}");
     }
+}
+
+#[test]
+fn plain_text_that_others_can_reach_is_served_only_when_it_is_meant() {
+    let server = |listen: &str, plain_text| ServerConfig {
+        listen: listen.parse().expect("an address"),
+        plain_text,
+        ..ServerConfig::default()
+    };
+    let tls = TlsConfig::new("a", "b", "c");
+    for (listen, plain_text, tls, refused_key) in [
+        ("127.0.0.1:5001", false, None, None),
+        ("[::1]:5001", false, None, None),
+        ("0.0.0.0:5001", false, None, Some("server.listen")),
+        ("[::]:5001", false, None, Some("server.listen")),
+        ("192.0.2.7:5001", false, None, Some("server.listen")),
+        ("0.0.0.0:5001", true, None, None),
+        ("0.0.0.0:5001", false, Some(&tls), None),
+        ("0.0.0.0:5001", true, Some(&tls), Some("server.plain_text")),
+    ] {
+        let outcome = TlsConfig::validate(tls, &server(listen, plain_text));
+        let problem = outcome.err().map(|error| error.to_string());
+        let key = problem.as_ref().and_then(|text| text.split(':').next());
+        assert_eq!(key, refused_key, "{listen} {plain_text}: {problem:?}");
+    }
+}
+
+#[test]
+fn symmetric_and_missing_signatures_can_t_even_be_configured() {
+    let issuer = |algorithm: &str| {
+        let file = format!(
+            "[[access.issuers]]\nissuer = \"i\"\naudience = \"a\"\nkeys = \"https://id.example/\"\n\
+             algorithms = [\"{algorithm}\"]"
+        );
+        load_with(Some(&file), &[])
+    };
+    let config = issuer("ES256").expect("a valid configuration");
+    assert_eq!(config.access.issuers[0].leeway_s, 30);
+    for refused in ["none", "HS256", "HS512", "es256"] {
+        let error = issuer(refused).expect_err("refused");
+        let names_it = error.contains(refused) && error.contains("algorithms");
+        assert!(names_it && error.contains("ES256"), "{error}");
+    }
+}
+
+#[test]
+fn another_address_than_loopback_is_refused_without_an_issuer() {
+    let public = [("PLAZO_TEST__SERVER__LISTEN", "0.0.0.0:5001")];
+    let error = load_with(None, &public).expect_err("anybody could call");
+    assert!(
+        error.starts_with("access.issuers: must name an issuer"),
+        "{error}"
+    );
 }

@@ -16,8 +16,9 @@ use futures::stream::{self, BoxStream};
 use http::uri::PathAndQuery;
 use plazo_service::metrics::Metrics;
 use plazo_service::{
-    Actor, ActorKind, BotScope, ClientConfig, Deadline, Listeners, MethodPermissions, Permission,
-    Permissions, Server, ServerConfig, ServerError, ServiceChannel, connect_lazy, status,
+    AccessConfig, Actor, ActorKind, BotScope, ClientConfig, Deadline, Listeners, MethodPermissions,
+    PeerIdentity, Permission, Permissions, Server, ServerConfig, ServerError, ServiceChannel, Tls,
+    connect_lazy, status,
 };
 use prost::Message as _;
 use prost_types::{
@@ -37,6 +38,10 @@ pub(crate) const PERMISSIONS: MethodPermissions = &[
     ),
     (
         "/plazo.test.v1.Echo/Hang",
+        &[Permission::TicketsAttend, Permission::Service],
+    ),
+    (
+        "/plazo.test.v1.Echo/WhoIsThere",
         &[Permission::TicketsAttend, Permission::Service],
     ),
     ("/plazo.test.v1.Echo/Panic", &[Permission::TicketsAttend]),
@@ -107,6 +112,10 @@ impl Echo {
                     remaining.as_millis()
                 ))
             }
+            "WhoIsThere" => Ok(match request.extensions().get::<PeerIdentity>() {
+                Some(peer) => format!("peer {}", peer.uris.join(" ")),
+                None => "nobody".to_owned(),
+            }),
             "Hang" => std::future::pending().await,
             "Panic" => panic!("on purpose"),
             "Flaky" => {
@@ -199,6 +208,7 @@ impl tower::Service<http::Request<Body>> for Echo {
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) metrics_address: SocketAddr,
+    pub(crate) health_address: Option<SocketAddr>,
     pub(crate) echo: Echo,
     pub(crate) shutdown: CancellationToken,
     pub(crate) ended: JoinHandle<Result<(), ServerError>>,
@@ -206,6 +216,30 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(change: impl FnOnce(&mut ServerConfig)) -> Self {
+        Self::start_over(&Tls::off(), change).await
+    }
+
+    pub(crate) async fn start_over(tls: &Tls, change: impl FnOnce(&mut ServerConfig)) -> Self {
+        // Over TLS metadata are not believed unless that is said.
+        let access = AccessConfig {
+            believe_metadata: Some(true),
+            ..AccessConfig::default()
+        };
+        Self::start_as(tls, change, &access).await
+    }
+
+    pub(crate) async fn start_with(
+        change: impl FnOnce(&mut ServerConfig),
+        access: &AccessConfig,
+    ) -> Self {
+        Self::start_as(&Tls::off(), change, access).await
+    }
+
+    pub(crate) async fn start_as(
+        tls: &Tls,
+        change: impl FnOnce(&mut ServerConfig),
+        access: &AccessConfig,
+    ) -> Self {
         let mut config = ServerConfig {
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             reflection: true,
@@ -216,14 +250,19 @@ impl Running {
         let address = listeners.grpc_address().expect("a bound socket");
         let metrics = listeners.metrics.as_ref().expect("configured");
         let metrics_address = metrics.local_addr().expect("a bound socket");
+        let health = listeners.health.as_ref();
+        let health_address = health.map(|socket| socket.local_addr().expect("a bound socket"));
         let shutdown = CancellationToken::new();
         let echo = Echo::default();
         let server = Server::new(&config, Metrics::new("test"), descriptors(), PERMISSIONS)
+            .with_tls(tls)
+            .access(access)
             .add_service(echo.clone());
         let ended = spawn(server.run(listeners, shutdown.clone()));
         Self {
             address,
             metrics_address,
+            health_address,
             echo,
             shutdown,
             ended,
@@ -278,6 +317,15 @@ pub(crate) async fn watch(
     name: &str,
     request: Request<String>,
 ) -> tonic::Streaming<String> {
+    let begun = try_watch(channel, name, request).await;
+    begun.expect("the stream begins")
+}
+
+pub(crate) async fn try_watch(
+    channel: ServiceChannel,
+    name: &str,
+    request: Request<String>,
+) -> Result<tonic::Streaming<String>, Status> {
     let mut client = tonic::client::Grpc::new(channel.for_streams());
     client
         .ready()
@@ -285,13 +333,13 @@ pub(crate) async fn watch(
         .expect("a channel that connects at its first call");
     let codec = ProstCodec::<String, String>::default();
     let response = client.server_streaming(request, path(name), codec).await;
-    let mut messages = response.expect("the stream begins").into_inner();
-    let first = messages.message().await.expect("the stream goes on");
+    let mut messages = response?.into_inner();
+    let first = messages.message().await?;
     assert_eq!(first.as_deref(), Some("first"));
-    messages
+    Ok(messages)
 }
 
-fn path(name: &str) -> PathAndQuery {
+pub(crate) fn path(name: &str) -> PathAndQuery {
     PathAndQuery::try_from(format!("/plazo.test.v1.Echo/{name}")).expect("a valid path")
 }
 

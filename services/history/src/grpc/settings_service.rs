@@ -2,6 +2,7 @@
 
 use futures::FutureExt as _;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
+use plazo_database::{TenantPool, TenantReader};
 use plazo_proto::history::v1::history_settings_service_server::HistorySettingsService;
 use plazo_proto::history::v1::{
     AgentAccess, GetHistorySettingsRequest, GetHistorySettingsResponse, HistoryAgent, HistoryBot,
@@ -14,13 +15,12 @@ use plazo_service::paging::{decode_page_token, encode_page_token, page_size};
 use plazo_service::status::{FieldViolations, permission_denied};
 use plazo_service::{Actor, BotScope, RequestKey};
 use prost_types::Duration;
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::DEFAULT_ITEMS;
 use super::requests::{actor_of_tenant, id};
 use crate::changes::Changes;
-use crate::config::AccessConfig;
+use crate::config::SightConfig;
 use crate::model::to_proto;
 use crate::store::Viewer;
 use crate::store::settings::{self as store, Switch, TenantChange, TenantSettings};
@@ -35,18 +35,23 @@ const MAX_RETENTION_DAYS: i32 = 36_500;
 /// The handlers.
 #[derive(Debug)]
 pub(crate) struct HistorySettings {
-    pool: PgPool,
+    pool: TenantPool,
     changes: Changes,
-    defaults: AccessConfig,
+    defaults: SightConfig,
 }
 
 impl HistorySettings {
-    pub(crate) fn new(pool: PgPool, defaults: AccessConfig) -> Self {
+    pub(crate) fn new(pool: TenantPool, defaults: SightConfig) -> Self {
         Self {
             changes: Changes::new(pool.clone()),
             pool,
             defaults,
         }
+    }
+
+    async fn reader(&self, tenant_id: i64) -> Result<TenantReader, Status> {
+        let reader = self.pool.read(tenant_id).await;
+        reader.map_err(|error| plazo_database::to_status(&error))
     }
 }
 
@@ -86,8 +91,9 @@ impl HistorySettingsService for HistorySettings {
             &request.page_token,
         )?;
         let permitted = viewer.bot_ids.as_deref();
+        let mut reader = self.reader(viewer.tenant_id).await?;
         let bots = store::list_bots(
-            &self.pool,
+            &mut reader,
             viewer.tenant_id,
             permitted,
             page.after,
@@ -141,7 +147,8 @@ impl HistorySettingsService for HistorySettings {
             request.page_size,
             &request.page_token,
         )?;
-        let agents = store::list_agents(&self.pool, actor.tenant_id, page.after, page.size + 1);
+        let mut reader = self.reader(actor.tenant_id).await?;
+        let agents = store::list_agents(&mut reader, actor.tenant_id, page.after, page.size + 1);
         let agents = agents
             .await
             .map_err(|error| plazo_database::to_status(&error))?;
@@ -157,7 +164,8 @@ impl HistorySettingsService for HistorySettings {
         request: Request<GetHistorySettingsRequest>,
     ) -> Result<Response<GetHistorySettingsResponse>, Status> {
         let actor = actor_of_tenant(&request)?;
-        let settings = store::get(&self.pool, actor.tenant_id).await;
+        let mut reader = self.reader(actor.tenant_id).await?;
+        let settings = store::get(&mut reader, actor.tenant_id).await;
         let settings = settings.map_err(|error| plazo_database::to_status(&error))?;
         Ok(Response::new(GetHistorySettingsResponse {
             settings: Some(answer(settings)),

@@ -53,6 +53,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// When it was closed, and its last interaction, as long as it is closed: what of a ticket its dealings repeat.
+    pub(crate) fn closed_and_interaction(&self) -> Option<(jiff::Timestamp, jiff::Timestamp)> {
+        let closure = self.ticket.closure.as_ref()?;
+        Some((closure.closed_at, self.facts.last_interaction_at))
+    }
+
     pub(super) fn first_seen(event: &TicketEvent, event_at: jiff::Timestamp) -> Self {
         let ticket = Ticket {
             key: TicketKey::of(event),

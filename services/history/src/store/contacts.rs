@@ -78,6 +78,7 @@ impl ReadStore {
         viewer: &Viewer,
         contact_id: i64,
     ) -> Result<Option<ContactView>, sqlx::Error> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
         sqlx::query_file_as!(
             ContactView,
             "queries/get_contact.sql",
@@ -89,7 +90,7 @@ impl ReadStore {
             contact_id,
             viewer.knows_all_interactions()
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *reader)
         .await
     }
 
@@ -102,6 +103,7 @@ impl ReadStore {
         before: Option<(jiff::Timestamp, i64, i64)>,
         page_size: i64,
     ) -> Result<Page<CommentView>, sqlx::Error> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
         let rows = sqlx::query_file_as!(
             CommentRow,
             "queries/list_comments.sql",
@@ -116,7 +118,7 @@ impl ReadStore {
             before.map(|(.., ticket_seq)| ticket_seq),
             page_size + 1
         );
-        let rows = rows.fetch(&self.pool);
+        let rows = rows.fetch(&mut *reader);
         let comments = rows.map(|row| row.map(|row| row.of_tenant(viewer.tenant_id)));
         collect_page(comments, page_size).await
     }
@@ -131,6 +133,7 @@ impl ReadStore {
         before_ticket_id: i64,
         page_size: i64,
     ) -> Result<Option<Page<TicketView>>, sqlx::Error> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
         let rows = sqlx::query_file_as!(
             TicketView,
             "queries/list_contact_tickets.sql",
@@ -144,7 +147,8 @@ impl ReadStore {
             before_ticket_id,
             page_size + 1
         );
-        let page = collect_page(rows.fetch(&self.pool), page_size).await?;
+        let page = collect_page(rows.fetch(&mut *reader), page_size).await?;
+        drop(reader);
         if page.items.is_empty() && !self.is_contact_visible(viewer, contact_id).await? {
             return Ok(None);
         }
@@ -156,6 +160,7 @@ impl ReadStore {
         viewer: &Viewer,
         contact_id: i64,
     ) -> Result<bool, sqlx::Error> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
         let row = sqlx::query_file!(
             "queries/is_contact_visible.sql",
             viewer.tenant_id,
@@ -165,7 +170,7 @@ impl ReadStore {
             self.defaults.show_delay_seconds(),
             contact_id
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *reader)
         .await?;
         Ok(row.is_visible)
     }
@@ -200,6 +205,7 @@ impl ReadStore {
         order: &ContactOrder,
         page_size: i64,
     ) -> Result<Page<ContactView>, sqlx::Error> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
         match order {
             ContactOrder::Name { after } => {
                 let rows = sqlx::query_file_as!(
@@ -216,7 +222,7 @@ impl ReadStore {
                     after.1,
                     page_size + 1
                 );
-                collect_page(rows.fetch(&self.pool), page_size).await
+                collect_page(rows.fetch(&mut *reader), page_size).await
             }
             ContactOrder::LastInteraction { before } => {
                 let rows = sqlx::query_file_as!(
@@ -233,7 +239,7 @@ impl ReadStore {
                     before.1,
                     page_size + 1
                 );
-                collect_page(rows.fetch(&self.pool), page_size).await
+                collect_page(rows.fetch(&mut *reader), page_size).await
             }
         }
     }
@@ -247,6 +253,7 @@ impl ReadStore {
         order: &ContactOrder,
         page_size: i64,
     ) -> Result<Option<Page<ContactView>>, sqlx::Error> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
         let rows = match order {
             ContactOrder::Name { after } => {
                 sqlx::query_file_as!(
@@ -263,7 +270,7 @@ impl ReadStore {
                     FEW_BY_NAME,
                     filter.bot_id
                 )
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *reader)
                 .await?
             }
             ContactOrder::LastInteraction { before } => {
@@ -281,7 +288,7 @@ impl ReadStore {
                     FEW_BY_INTERACTION,
                     filter.bot_id
                 )
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *reader)
                 .await?
             }
         };
@@ -299,6 +306,7 @@ impl ReadStore {
         order: &ContactOrder,
         page_size: i64,
     ) -> Result<Page<ContactView>, SearchError> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
         let rows = match order {
             ContactOrder::Name { after } => {
                 sqlx::query_file_as!(
@@ -313,7 +321,7 @@ impl ReadStore {
                     page_size + 1,
                     filter.bot_id
                 )
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *reader)
                 .await?
             }
             ContactOrder::LastInteraction { .. } if !viewer.knows_all_interactions() => {
@@ -331,7 +339,7 @@ impl ReadStore {
                     page_size + 1,
                     filter.bot_id
                 )
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *reader)
                 .await?
             }
         };

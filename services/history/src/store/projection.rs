@@ -70,6 +70,8 @@ pub(crate) enum ApplyError {
 struct Folded {
     records: BTreeMap<TicketKey, Record>,
     changes: Changes,
+    /// Tickets that were known before and are closed otherwise now, are open again, or had an interaction though closed.
+    closed_otherwise: Vec<TicketKey>,
 }
 
 impl ProjectionStore {
@@ -147,7 +149,7 @@ impl ProjectionStore {
         let mut folded = fold(known, &forgotten, events, &calendars)?;
         let erasures = std::mem::take(&mut folded.changes.erasures);
         tickets::save(connection, folded.records.values()).await?;
-        rows::save(connection, &folded.records, folded.changes).await?;
+        rows::save(connection, &folded).await?;
         Ok(erasing::erase(connection, erasures).await?)
     }
 
@@ -197,6 +199,10 @@ fn fold(
     calendars: &Calendars,
 ) -> Result<Folded, Refusal> {
     let mut folded = Folded::default();
+    let closed_before: BTreeMap<_, _> = known
+        .iter()
+        .map(|(key, record)| (*key, record.closed_and_interaction()))
+        .collect();
     for event in events {
         let key = TicketKey::of(&event);
         if forgotten.contains(&key) {
@@ -225,6 +231,11 @@ fn fold(
         };
         folded.records.insert(key, record);
     }
+    let changed = folded.records.iter().filter(|(key, record)| {
+        let before = closed_before.get(key);
+        before.is_some_and(|before| *before != record.closed_and_interaction())
+    });
+    folded.closed_otherwise = changed.map(|(key, _)| *key).collect();
     Ok(folded)
 }
 

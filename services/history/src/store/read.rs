@@ -3,21 +3,21 @@
 
 use futures::StreamExt as _;
 use jiff_sqlx::ToSqlx;
-use sqlx::postgres::PgPool;
+use plazo_database::TenantPool;
 
 use super::page::{Page, collect_page};
 use super::row::EntryRow;
 use super::view::TicketView;
 use super::viewer::Viewer;
-use crate::config::AccessConfig;
+use crate::config::SightConfig;
 use crate::model::{Entry, TicketKey};
 
 /// The tables as requests read them.
 #[derive(Debug, Clone)]
 pub(crate) struct ReadStore {
-    pub(super) pool: PgPool,
+    pub(super) pool: TenantPool,
     /// Where a tenant has set nothing.
-    pub(super) defaults: AccessConfig,
+    pub(super) defaults: SightConfig,
 }
 
 /// Which closed tickets to list.
@@ -41,7 +41,7 @@ pub(crate) enum EntryOrder {
 }
 
 impl ReadStore {
-    pub(crate) fn new(pool: PgPool, defaults: AccessConfig) -> Self {
+    pub(crate) fn new(pool: TenantPool, defaults: SightConfig) -> Self {
         Self { pool, defaults }
     }
 
@@ -51,6 +51,7 @@ impl ReadStore {
         viewer: &Viewer,
         ticket_id: i64,
     ) -> Result<Option<TicketView>, sqlx::Error> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
         sqlx::query_file_as!(
             TicketView,
             "queries/get_ticket.sql",
@@ -61,7 +62,7 @@ impl ReadStore {
             self.defaults.show_delay_seconds(),
             ticket_id
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *reader)
         .await
     }
 
@@ -71,6 +72,7 @@ impl ReadStore {
         viewer: &Viewer,
         ticket_id: i64,
     ) -> Result<bool, sqlx::Error> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
         let row = sqlx::query_file!(
             "queries/is_ticket_visible.sql",
             viewer.tenant_id,
@@ -80,7 +82,7 @@ impl ReadStore {
             self.defaults.show_delay_seconds(),
             ticket_id
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *reader)
         .await?;
         Ok(row.is_visible)
     }
@@ -94,6 +96,7 @@ impl ReadStore {
         after: Option<(jiff::Timestamp, i64)>,
         page_size: i64,
     ) -> Result<Page<TicketView>, sqlx::Error> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
         let from = filter.from.map(ToSqlx::to_sqlx);
         let until = filter.until.map(ToSqlx::to_sqlx);
         let after_at = after.map(|(at, _)| at.to_sqlx());
@@ -101,7 +104,7 @@ impl ReadStore {
         // One more than wanted tells whether there is more.
         let limit = page_size + 1;
         match (viewer.agent_id, filter.agent_id) {
-            (Some(viewing_agent_id), agent_id) => {
+            (Some(viewing_agent_id), 0) => {
                 let rows = sqlx::query_file_as!(
                     TicketView,
                     "queries/list_closed_for_agent.sql",
@@ -114,11 +117,29 @@ impl ReadStore {
                     until as _,
                     after_at as _,
                     after_id,
-                    agent_id,
                     filter.bot_id,
                     limit
                 );
-                collect_page(rows.fetch(&self.pool), page_size).await
+                collect_page(rows.fetch(&mut *reader), page_size).await
+            }
+            (Some(viewing_agent_id), agent_id) => {
+                let rows = sqlx::query_file_as!(
+                    TicketView,
+                    "queries/list_closed_of_agent_for_agent.sql",
+                    viewer.tenant_id,
+                    viewing_agent_id,
+                    viewer.bot_ids.as_deref(),
+                    self.defaults.lookback_seconds(),
+                    self.defaults.show_delay_seconds(),
+                    from as _,
+                    until as _,
+                    after_at as _,
+                    after_id,
+                    filter.bot_id,
+                    limit,
+                    agent_id
+                );
+                collect_page(rows.fetch(&mut *reader), page_size).await
             }
             (None, 0) => {
                 let rows = sqlx::query_file_as!(
@@ -133,7 +154,7 @@ impl ReadStore {
                     filter.bot_id,
                     limit
                 );
-                collect_page(rows.fetch(&self.pool), page_size).await
+                collect_page(rows.fetch(&mut *reader), page_size).await
             }
             (None, agent_id) => {
                 let rows = sqlx::query_file_as!(
@@ -149,7 +170,7 @@ impl ReadStore {
                     limit,
                     agent_id
                 );
-                collect_page(rows.fetch(&self.pool), page_size).await
+                collect_page(rows.fetch(&mut *reader), page_size).await
             }
         }
     }
@@ -163,6 +184,7 @@ impl ReadStore {
         order: EntryOrder,
         page_size: i64,
     ) -> Result<Option<Page<Entry>>, sqlx::Error> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
         let key = TicketKey {
             tenant_id: viewer.tenant_id,
             ticket_id,
@@ -182,7 +204,7 @@ impl ReadStore {
                     after,
                     page_size + 1
                 );
-                collect_page(rows.fetch(&self.pool).map(of_ticket), page_size).await?
+                collect_page(rows.fetch(&mut *reader).map(of_ticket), page_size).await?
             }
             EntryOrder::NewestFirst { before } => {
                 let rows = sqlx::query_file_as!(
@@ -197,9 +219,10 @@ impl ReadStore {
                     before,
                     page_size + 1
                 );
-                collect_page(rows.fetch(&self.pool).map(of_ticket), page_size).await?
+                collect_page(rows.fetch(&mut *reader).map(of_ticket), page_size).await?
             }
         };
+        drop(reader);
         if page.items.is_empty() && !self.is_ticket_visible(viewer, ticket_id).await? {
             return Ok(None);
         }

@@ -101,15 +101,9 @@ impl RebuildStore {
         sqlx::query("SET LOCAL statement_timeout = 0")
             .execute(&mut *transaction)
             .await?;
-        for analyze in [
-            "ANALYZE tickets",
-            "ANALYZE conversation_entries",
-            "ANALYZE stage_firings",
-            "ANALYZE dealings",
-            "ANALYZE contacts",
-        ] {
-            sqlx::query(analyze).execute(&mut *transaction).await?;
-        }
+        sqlx::query!("SELECT analyze_projection('projection_next')")
+            .fetch_one(&mut *transaction)
+            .await?;
         transaction.commit().await
     }
 

@@ -2,8 +2,7 @@
 
 use futures::TryStreamExt as _;
 use jiff_sqlx::ToSqlx as _;
-use sqlx::postgres::PgPool;
-use sqlx::{Postgres, Transaction};
+use plazo_database::{TenantPool, TenantReader};
 
 use super::page::{Weighed, collect_page};
 use crate::reports::{
@@ -29,12 +28,12 @@ pub(crate) struct ConversationPage {
 /// filter decides which index is the best.
 #[derive(Debug, Clone)]
 pub(crate) struct ReportStore {
-    pool: PgPool,
+    pool: TenantPool,
 }
 
 /// The facts of a report, all of one instant. Holds a connection until it is dropped.
 pub(crate) struct FactReader {
-    transaction: Transaction<'static, Postgres>,
+    reader: TenantReader,
     filter: ConversationFilter,
     grouping: Option<Grouping>,
     after: Option<ClosedPlace>,
@@ -55,7 +54,7 @@ pub(crate) enum FactError {
 }
 
 impl ReportStore {
-    pub(crate) fn new(pool: PgPool) -> Self {
+    pub(crate) fn new(pool: TenantPool) -> Self {
         Self { pool }
     }
 
@@ -64,8 +63,9 @@ impl ReportStore {
         &self,
         tenant_id: i64,
     ) -> Result<Option<String>, sqlx::Error> {
+        let mut reader = self.pool.read(tenant_id).await?;
         let row = sqlx::query_file!("queries/report_time_zone.sql", tenant_id)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *reader)
             .await?;
         Ok(row.map(|row| row.time_zone))
     }
@@ -79,6 +79,7 @@ impl ReportStore {
         page_size: i64,
     ) -> Result<ConversationPage, sqlx::Error> {
         let window_end = self.find_window_end(filter, after).await?;
+        let mut reader = self.pool.read(filter.tenant_id).await?;
         let rows = sqlx::query_file_as!(
             ConversationRow,
             "queries/report_page.sql",
@@ -98,7 +99,7 @@ impl ReportStore {
             window_end.map(|place| place.closed_at.to_sqlx()) as _,
             window_end.map(|place| place.ticket_id)
         );
-        let rows = rows.fetch(&self.pool).map_ok(Conversation::from);
+        let rows = rows.fetch(&mut *reader).map_ok(Conversation::from);
         let page = collect_page(rows, page_size).await?;
         let last = page.items.last().filter(|_| page.has_more);
         Ok(ConversationPage {
@@ -116,6 +117,7 @@ impl ReportStore {
         if filter.agents.is_some() || !filter.asks_for_what_no_index_knows() {
             return Ok(None);
         }
+        let mut reader = self.pool.read(filter.tenant_id).await?;
         let row = sqlx::query_file!(
             "queries/report_window.sql",
             filter.tenant_id,
@@ -125,7 +127,7 @@ impl ReportStore {
             after.map(|place| place.ticket_id),
             WINDOW_CONVERSATIONS
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *reader)
         .await?;
         Ok(row.map(|row| ClosedPlace {
             closed_at: row.closed_at.to_jiff(),
@@ -139,9 +141,12 @@ impl ReportStore {
         filter: ConversationFilter,
         grouping: Option<Grouping>,
     ) -> Result<FactReader, sqlx::Error> {
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let mut reader = self.pool.read(filter.tenant_id).await?;
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            .execute(&mut *reader)
+            .await?;
         Ok(FactReader {
-            transaction: self.pool.begin_with(begin).await?,
+            reader,
             filter,
             grouping,
             after: None,
@@ -155,6 +160,7 @@ impl ReportStore {
         &self,
         filter: &LatenessFilter,
     ) -> Result<Vec<StageLateness>, sqlx::Error> {
+        let mut reader = self.pool.read(filter.tenant_id).await?;
         let rows = sqlx::query_file!(
             "queries/report_lateness.sql",
             filter.tenant_id,
@@ -163,7 +169,7 @@ impl ReportStore {
             filter.bots.as_deref(),
             filter.queues.as_deref()
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *reader)
         .await?;
         let stages = rows.into_iter().map(|row| {
             let percentile = |place: usize| row.percentiles.get(place).copied().unwrap_or_default();
@@ -209,7 +215,7 @@ impl FactReader {
             CHUNK_CONVERSATIONS,
             self.grouping.map_or(0, |grouping| grouping as i32)
         )
-        .fetch_one(&mut *self.transaction)
+        .fetch_one(&mut *self.reader)
         .await?;
         if *self.table_oid.get_or_insert(chunk.table_oid) != chunk.table_oid {
             return Err(FactError::Replaced);

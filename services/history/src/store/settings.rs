@@ -1,6 +1,6 @@
 //! What tenants set: bots whose history is on, agents with the permission, and the tenant's own settings.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::changes::ChangeError;
 
@@ -115,7 +115,7 @@ pub(crate) async fn set_bot(
 
 /// The permitted bots whose history is on after `after_bot_id`, by id, at most `limit`.
 pub(crate) async fn list_bots(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     tenant_id: i64,
     permitted: Option<&[i64]>,
     after_bot_id: i64,
@@ -131,7 +131,7 @@ pub(crate) async fn list_bots(
         permitted,
         limit
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(Switch::from).collect())
 }
@@ -189,7 +189,7 @@ pub(crate) async fn set_agents(
 
 /// The agents with the permission after `after_agent_id`, by id, at most `limit`.
 pub(crate) async fn list_agents(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     tenant_id: i64,
     after_agent_id: i64,
     limit: i64,
@@ -203,20 +203,23 @@ pub(crate) async fn list_agents(
         after_agent_id,
         limit
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(Switch::from).collect())
 }
 
 /// The tenant's settings.
-pub(crate) async fn get(pool: &PgPool, tenant_id: i64) -> Result<TenantSettings, sqlx::Error> {
+pub(crate) async fn get(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+) -> Result<TenantSettings, sqlx::Error> {
     let found = sqlx::query_as!(
         TenantSettings,
         "SELECT time_zone, lookback_seconds, show_delay_seconds, retention_days, revision
          FROM tenant_settings WHERE tenant_id = $1",
         tenant_id
     )
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await?;
     Ok(found.unwrap_or_default())
 }

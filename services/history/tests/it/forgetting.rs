@@ -4,6 +4,8 @@ use plazo_history::Config;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{MessageKind, PersonalDataErased, TicketEvent};
 use prost_types::Timestamp;
+use sqlx::{Connection as _, PgConnection};
+use std::time::Duration;
 
 use crate::events::{AGENT, CUSTOMER, SYSTEM, Writer};
 use crate::feed::Feed;
@@ -166,6 +168,67 @@ async fn a_partition_goes_whole_when_nothing_in_it_is_kept() {
         known.written(AGENT, MessageKind::Comment, "this is kept"),
     ]);
     history.ticket_at(&viewer(1), 1_000_001, 4).await;
+}
+
+async fn connection(config: &Config) -> PgConnection {
+    let mut connection = PgConnection::connect(&config.database.url)
+        .await
+        .expect("the database is reached");
+    run(&mut connection, "SET search_path = public, projection").await;
+    connection
+}
+
+async fn run(connection: &mut PgConnection, statement: &'static str) {
+    let ran = sqlx::raw_sql(statement).execute(connection).await;
+    ran.expect("the statement runs");
+}
+
+/// The dropper locks `conversation_entries` first and `tickets` last. A reader who has read `tickets` and now wants
+/// `conversation_entries` waits for the dropper, who then comes to wait for him.
+#[tokio::test]
+async fn whoever_drops_a_partition_gives_way_to_those_who_read() {
+    let feed = Feed::start().await;
+    let config = keeping(&feed).await;
+    let quiet = Config {
+        retention: fresh_config(&feed).await.retention,
+        ..config.clone()
+    };
+    let history = Running::start(quiet).await;
+    feed.send(old_ticket(1, 1, 40));
+    feed.send(old_ticket(1, 1_000_001, 20));
+    history.ticket_at(&viewer(1), 1_000_001, 3).await;
+    history.stop().await;
+
+    let (mut reader, mut holder) = (connection(&config).await, connection(&config).await);
+    run(&mut reader, "BEGIN; SELECT FROM tickets;").await;
+    // Keeps the dropper from `tickets` until the reader waits for him.
+    run(&mut holder, "BEGIN; SELECT FROM dealings;").await;
+    let history = Running::start(config.clone()).await;
+    let dropper_waits = "SELECT count(*) FROM pg_locks
+        WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation::regclass::text LIKE '%dealings%'";
+    eventually("the dropper waits", async || {
+        (sql(&config, dropper_waits).await.trim() != "0").then_some(())
+    })
+    .await;
+    let reading = async {
+        let read = sqlx::raw_sql("SELECT FROM conversation_entries").execute(&mut reader);
+        let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+        read.expect("the reader does not wait for ever")
+    };
+    let releasing = async {
+        // Time enough for the reader to wait, if he must; far less than the server's deadlock_timeout.
+        run(&mut holder, "SELECT pg_sleep(0.3); ROLLBACK;").await;
+    };
+    let (read, ()) = tokio::join!(reading, releasing);
+    read.expect("the reader is not ended");
+    let first = "SELECT count(*) FROM pg_tables WHERE tablename = 'tickets_p0'";
+    assert_eq!(sql(&config, first).await.trim(), "1", "it was read");
+    run(&mut reader, "COMMIT").await;
+    eventually("the partition goes", async || {
+        (sql(&config, first).await.trim() == "0").then_some(())
+    })
+    .await;
+    history.stop().await;
 }
 
 /// What must not be found anywhere after the erasure.

@@ -5,12 +5,13 @@ use plazo_proto::history::v1::ConversationEntryKind;
 use plazo_proto::notification::v1::ActiveMessageKind;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
-    CloseSource, MessageKind, StageFired, TagsChanged, TicketAssigned, TicketReopened, TicketState,
-    TicketTransferred, TicketUnlinked,
+    CloseSource, Contact, ContactChanged, MessageKind, StageFired, TagsChanged, TicketAssigned,
+    TicketEvent, TicketReopened, TicketState, TicketTransferred, TicketUnlinked,
 };
 
 use crate::events::{AGENT, CUSTOMER, SYSTEM, Writer, contact, second};
 use crate::feed::Feed;
+use crate::rows::run;
 use crate::running::{Running, viewer};
 
 #[tokio::test]
@@ -204,4 +205,63 @@ async fn unlinked_tickets_stay_with_a_flag_and_transfers_and_tags_are_followed()
     let open = history.ticket_at(&viewer(1), 7, 7).await;
     assert_eq!((open.state(), open.reopen_count), (TicketState::Waiting, 0));
     assert!(!open.unlinked && open.closure.is_none() && open.tags.is_empty());
+}
+
+/// Dealings that do not repeat how their ticket is closed.
+const WRONG_DEALINGS: &str = "SELECT count(*) FROM dealings JOIN tickets USING (tenant_id, ticket_id)
+    WHERE (dealings.closed_at, closed_interaction_at, dealings.contact_id) IS DISTINCT FROM (
+        tickets.closed_at, CASE WHEN tickets.closed_at IS NOT NULL THEN last_interaction_at END, tickets.contact_id
+    )";
+
+#[tokio::test]
+async fn dealings_repeat_how_their_ticket_is_closed() {
+    let feed = Feed::start().await;
+    let history = Running::fresh(&feed).await;
+    let mut ticket = Writer::new(1, 3, 7);
+    let assigned = Payload::Assigned(TicketAssigned {
+        agent_id: 15,
+        previous_agent_id: 12,
+    });
+    let reopened = |supersedes_close| {
+        Payload::Reopened(TicketReopened {
+            state: TicketState::Waiting.into(),
+            supersedes_close,
+            ..TicketReopened::default()
+        })
+    };
+    let staying_closed = |mut event: TicketEvent| {
+        if let Some(Payload::MessageRecorded(recorded)) = &mut event.payload {
+            recorded.state = TicketState::Closed.into();
+        }
+        event
+    };
+    let merged = Payload::ContactChanged(ContactChanged {
+        contact: Some(Contact {
+            contact_id: 6,
+            ..contact()
+        }),
+        previous_contact_id: 5,
+    });
+    let events = vec![
+        ticket.opened(12),
+        ticket.event(AGENT, Some(assigned)),
+        ticket.closed(),
+        staying_closed(ticket.written(CUSTOMER, MessageKind::Chat, "thanks")),
+        ticket.event(CUSTOMER, Some(reopened(false))),
+        ticket.closed(),
+        ticket.event(CUSTOMER, Some(reopened(true))),
+        ticket.closed(),
+        ticket.event(SYSTEM, Some(merged)),
+        ticket.written(AGENT, MessageKind::Chat, "once more"),
+    ];
+    // As often as the ticket was closed or opened, both agents' dealings follow, in whichever batch they were made.
+    for event in events {
+        let ticket_seq = event.ticket_seq;
+        feed.send(vec![event]);
+        history.ticket_at(&viewer(1), 7, ticket_seq).await;
+        let wrong = run(&history.database, WRONG_DEALINGS).await;
+        assert_eq!(wrong.trim(), "0", "after event {ticket_seq}");
+    }
+    let agents = "SELECT count(DISTINCT agent_id) > 1 FROM dealings";
+    assert_eq!(run(&history.database, agents).await.trim(), "t");
 }

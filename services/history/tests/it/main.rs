@@ -22,3 +22,4 @@ mod search;
 mod settings;
 mod views;
 mod visibility;
+mod walls;

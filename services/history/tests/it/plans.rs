@@ -31,8 +31,10 @@ const ROWS: &str = "
     SELECT 1 + n % 5, n * 25, 1 + n % 7, 0, (n / 5) % 50, 3, now(), 0, '{}', 0, 0, 0, 1 + n % 20000, '', '', '', 0, '',
         now() - n * interval '1 minute', 1, 1, 1, '', false, now() - n * interval '1 minute', 1
     FROM generate_series(1, 100000) AS n;
-    INSERT INTO dealings (tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at)
-    SELECT tenant_id, agent_id, contact_id, ticket_id, bot_id, closed_at FROM tickets;
+    INSERT INTO dealings (
+        tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at, closed_at, closed_interaction_at
+    )
+    SELECT tenant_id, agent_id, contact_id, ticket_id, bot_id, closed_at, closed_at, last_interaction_at FROM tickets;
     INSERT INTO conversation_entries
     SELECT tenant_id, ticket_id, seq, 1 + seq % 5, 1, 1, 1, '', '{}', now(), NULL
     FROM tickets, generate_series(1, 3) AS seq;
@@ -46,6 +48,14 @@ const TABLES: [&str; 5] = [
     "conversation_entries",
     "stage_firings",
 ];
+
+/// How the one query of the projection begins.
+const PROJECTIONS: &str = "-- The tickets that a batch of events is about";
+
+/// The statement in `search.matching_contacts`, which runs beneath the walls.
+const MATCHING: &str = "SELECT regexp_replace(
+        split_part(prosrc, '$search$', 2), '--.*', ''
+    ) FROM pg_proc WHERE proname = 'matching_contacts'";
 
 struct Asked {
     query: &'static str,
@@ -86,8 +96,13 @@ fn all_asked() -> Vec<Asked> {
         ),
         asked!(
             "list_closed_for_agent",
-            "dealings_p0_",
-            "{agent}, NULL, NULL, NULL, NULL, 0, 0, 51"
+            "dealings_p0_tenant_id_agent_id_closed_dealt_at",
+            "{agent}, NULL, NULL, NULL, NULL, 0, 51"
+        ),
+        asked!(
+            "list_closed_of_agent_for_agent",
+            "tickets_p0_tenant_id_agent_id_closed_at",
+            "{agent}, NULL, NULL, NULL, NULL, 0, 51, 13"
         ),
         asked!(
             "list_entries",
@@ -114,22 +129,22 @@ fn all_asked() -> Vec<Asked> {
         ),
         asked!(
             "search_dealt_by_name",
-            "dealings_p0_",
+            "dealings_p0_tenant_id_agent_id_closed_dealt_at",
             "{agent}, {matches}, 0, '', 0, 51"
         ),
         asked!(
             "search_dealt_by_interaction",
-            "dealings_p0_",
+            "dealings_p0_tenant_id_agent_id_closed_dealt_at",
             "{agent}, {matches}, 0, NULL, 99999999, 51"
         ),
         asked!(
             "search_few_by_name",
-            "contacts_by_text",
+            "contacts_pkey",
             "2, NULL, true, {matches}, '', 0, 51, '%0a1b2c%', 20000, 0"
         ),
         asked!(
             "search_few_by_interaction",
-            "contacts_by_text",
+            "contacts_pkey",
             "2, NULL, true, {matches}, NULL, 99999999, 51, '%0a1b2c%', 3000, 0"
         ),
         asked!(
@@ -159,16 +174,31 @@ async fn no_statement_scans_a_table() {
     run(&database, ROWS).await;
 
     let postgres = TestServers::shared().await.postgres();
+    let matching = run(&database, MATCHING).await;
+    // Always planned for its values.
+    let script = format!(
+        "PREPARE asked AS {matching};
+        EXPLAIN EXECUTE asked (2, '%0a1b2c%', '{{%ana%,%0a1b2c%}}', 3001);"
+    );
+    let plan = run(&database, &script).await;
+    assert!(plan.contains("contacts_by_text"), "{plan}");
     for Asked {
         query,
         arguments,
         index,
     } in all_asked()
     {
-        // Both as it is planned for these arguments and as it is planned for all.
-        for mode in ["force_custom_plan", "force_generic_plan"] {
+        // As the service asks: for one tenant, planned for the arguments; or for the projection, planned for them or for all.
+        let (role, modes): (_, &[&str]) = if query.starts_with(PROJECTIONS) {
+            ("background", &["force_custom_plan", "force_generic_plan"])
+        } else {
+            ("request", &["force_custom_plan"])
+        };
+        for mode in modes {
             let script = format!(
-                "SET plan_cache_mode = {mode};
+                "SET ROLE plazo_history_{role};
+                SET plazo.tenant_id = '2';
+                SET plan_cache_mode = {mode};
                 PREPARE asked AS {query};
                 EXPLAIN EXECUTE asked ({arguments});"
             );

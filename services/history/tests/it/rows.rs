@@ -117,11 +117,17 @@ impl Rows {
             contact_id,
             ticket_id,
             bot_id,
+            closed_at,
+            last_interaction_at,
             ..
         } = ticket;
+        let closed = closed_at.as_ref().map_or("NULL, NULL".to_owned(), |at| {
+            format!("{at}, {last_interaction_at}")
+        });
         self.add(&format!(
-            "INSERT INTO dealings (tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at)
-            VALUES ({tenant_id}, {agent_id}, {contact_id}, {ticket_id}, {bot_id}, {dealt_at});"
+            "INSERT INTO dealings (
+                tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at, closed_at, closed_interaction_at
+            ) VALUES ({tenant_id}, {agent_id}, {contact_id}, {ticket_id}, {bot_id}, {dealt_at}, {closed});"
         ))
     }
 

@@ -14,6 +14,7 @@ use plazo_proto::history::v1::{
 };
 use plazo_service::config::{ConfigSources, load};
 use plazo_service::{Actor, ActorKind, BotScope, Listeners, Permission, Permissions};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -89,14 +90,17 @@ impl Running {
         let metrics = listeners.metrics.as_ref().expect("metrics are served");
         let metrics_address = metrics.local_addr().expect("it is bound");
         let database = database_name(&config.database.url);
+        let urls = &config.database;
+        let owner_url = urls.migration_url.as_ref().unwrap_or(&urls.url).clone();
         let app = App::build(config, listeners)
             .await
             .expect("the service is built");
-        let postgres = TestServers::shared().await.postgres();
-        postgres
-            .sql(&database, BOTS_ON)
+        let switched = PgConnection::connect(&owner_url)
             .await
-            .expect("the history of the tests' bots is switched on");
+            .expect("the database is reached")
+            .execute(BOTS_ON)
+            .await;
+        switched.expect("the history of the tests' bots is switched on");
         let address = app.grpc_address().expect("it is bound");
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();

@@ -295,6 +295,7 @@ async fn an_agent_is_told_the_last_interaction_that_he_sees() {
         .add("UPDATE contacts SET last_interaction_at = now() - interval '20 hours' WHERE contact_id = 1;")
         .add("UPDATE contacts SET last_interaction_at = now() - interval '1 hour' WHERE contact_id = 2;")
         .add("UPDATE tickets SET closed_at = now() - interval '91 days' WHERE contact_id = 3;")
+        .add("UPDATE dealings SET closed_at = now() - interval '91 days' WHERE contact_id = 3;")
         .save(&history.database)
         .await;
     let hours_ago = async |actor: &Actor, order_by: ContactOrder| {

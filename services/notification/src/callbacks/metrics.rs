@@ -37,6 +37,7 @@ struct OutcomeLabels {
 
 impl CallbackMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
+        self.show_labels();
         registry.register(
             "callbacks",
             "Calls of providers that were answered",
@@ -62,6 +63,29 @@ impl CallbackMetrics {
             "Age of the oldest message of a customer not yet answered for",
             self.inbound_lag_seconds.clone(),
         );
+    }
+
+    /// Shows every series before its first event.
+    fn show_labels(&self) {
+        for channel in ["whatsapp", "blip"] {
+            for outcome in ["taken", "refused", "failed"] {
+                let labels = CallbackLabels { channel, outcome };
+                drop(self.callbacks.get_or_create(&labels));
+            }
+        }
+        for (kind, outcome) in [
+            ("status", "taken"),
+            ("status", "known"),
+            ("status", "unmatched"),
+            ("message", "taken"),
+            ("message", "known"),
+            ("other", "skipped"),
+        ] {
+            drop(self.items.get_or_create(&ItemLabels { kind, outcome }));
+        }
+        for outcome in ["recorded", "duplicate", "ignored", "invalid"] {
+            drop(self.inbound.get_or_create(&OutcomeLabels { outcome }));
+        }
     }
 
     /// `outcome`: `taken`, `refused` or `failed`.

@@ -99,7 +99,7 @@ impl Routes {
 
     /// The account and its secrets. One whose credential is missing is nobody's.
     async fn account(&self, key: AccountKey, channel: Channel) -> Result<CalledAccount, Refusal> {
-        let mut connection = self.taking.pool.acquire().await?;
+        let mut connection = self.taking.requests.read(key.tenant_id).await?;
         let found = accounts::find(&mut connection, key.tenant_id, key.channel_account_id).await?;
         drop(connection);
         let account = found

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use plazo_database::TenantPool;
 use plazo_proto::common::v1::Channel;
-use sqlx::PgPool;
 use tokio::sync::Notify;
 
 use super::metrics::CallbackMetrics;
@@ -19,7 +19,7 @@ const ATTEMPTS_MAX: u32 = 4;
 /// Stores news, and wakes those who go on with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Taking {
-    pub(crate) pool: PgPool,
+    pub(crate) requests: TenantPool,
     pub(crate) wakers: Wakers,
     pub(crate) inbound: Arc<Notify>,
     pub(crate) metrics: CallbackMetrics,
@@ -81,7 +81,7 @@ impl Taking {
         if keys.is_empty() {
             return Ok(Taken::default());
         }
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.requests.begin(account.tenant_id).await?;
         let mut fresh = callbacks::note(&mut transaction, account, &keys).await?;
         let statuses: Vec<&Status> = news
             .statuses

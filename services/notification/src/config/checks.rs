@@ -1,6 +1,6 @@
 //! What values of the configuration must be.
 
-use plazo_service::ConfigError;
+use plazo_service::{ConfigError, TlsConfig};
 
 use super::{BlipConfig, CallbacksConfig, Config, OutboxConfig, SubscriptionsConfig};
 
@@ -33,6 +33,8 @@ impl Config {
     /// Names the first value that can't be used.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.server.validate("server")?;
+        self.access.validate("access", self.server.listen)?;
+        TlsConfig::validate(self.tls.as_ref(), &self.server)?;
         self.ticketing.validate("ticketing")?;
         let sender = &self.sender;
         self.subscriptions.validate()?;
@@ -45,6 +47,7 @@ impl Config {
                 "database.acquire_timeout_ms",
                 self.database.acquire_timeout_ms == 0,
             ),
+            ("database.max_waiting", self.database.max_waiting == 0),
             (
                 "database.statement_timeout_ms",
                 self.database.statement_timeout_ms == 0,
@@ -114,12 +117,12 @@ impl Config {
             "sender.retry_delays_ms",
             "has more than 100 waits",
         )?;
-        let connections = self.database.max_connections;
+        let connections = self.database.background_connections;
         // The feed, the reporter, the settler and what hands over what customers write hold one each while calls need some
         // too.
         refuse_if(
             connections < 5,
-            "database.max_connections",
+            "database.background_connections",
             "must be 5 or more",
         )
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use plazo_proto::ticketing::v1::StreamEventsResponse;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_service::{ServiceChannel, status};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::SequenceBroken;
@@ -37,8 +38,9 @@ pub(crate) trait Follower {
     /// Shows whether the stream is no longer followed.
     fn show_stopped(&self, is_stopped: bool);
 
-    /// Shows that there is nothing that is not applied.
-    fn show_no_lag(&self);
+    /// Shows how far what is applied lies behind: zero when nothing waits; while the stream is away, for how long nothing
+    /// was heard of it.
+    fn show_lag(&self, lag: Duration);
 }
 
 /// Why the stream was left.
@@ -73,10 +75,11 @@ pub(crate) async fn follow<F: Follower>(
 ) {
     let mut backoff = Backoff::new(config.first_backoff_ms, config.max_backoff_ms);
     follower.show_stopped(false);
+    let mut heard_at = Instant::now();
     loop {
         let error = tokio::select! {
             () = shutdown.cancelled() => return,
-            error = until_error(follower, client, config, &mut backoff) => error,
+            error = until_error(follower, client, config, &mut backoff, &mut heard_at) => error,
         };
         if error.is_lasting() {
             follower.show_stopped(true);
@@ -88,9 +91,11 @@ pub(crate) async fn follow<F: Follower>(
             shutdown.cancelled().await;
             return;
         }
-        let wait = match error {
-            FollowError::Overtaken => OTHER_REPLICA_REST,
-            _ => backoff.next(),
+        let wait = if let FollowError::Overtaken = error {
+            OTHER_REPLICA_REST
+        } else {
+            follower.show_lag(heard_at.elapsed());
+            backoff.next()
         };
         if shutdown
             .run_until_cancelled(tokio::time::sleep(wait))
@@ -113,8 +118,9 @@ async fn until_error<F: Follower>(
     client: &FeedServiceClient<ServiceChannel>,
     config: &FeedConfig,
     backoff: &mut Backoff,
+    heard_at: &mut Instant,
 ) -> FollowError {
-    match consume(follower, client, config, backoff).await {
+    match consume(follower, client, config, backoff, heard_at).await {
         Err(error) => error,
         Ok(never) => match never {},
     }
@@ -126,6 +132,7 @@ async fn consume<F: Follower>(
     client: &FeedServiceClient<ServiceChannel>,
     config: &FeedConfig,
     backoff: &mut Backoff,
+    heard_at: &mut Instant,
 ) -> Result<Infallible, FollowError> {
     let mut position = follower.position().await?;
     let silence = Duration::from_millis(config.silence_timeout_ms);
@@ -133,8 +140,9 @@ async fn consume<F: Follower>(
     loop {
         let batch = stream.next().await?;
         backoff.reset();
+        *heard_at = Instant::now();
         if batch.events.is_empty() {
-            follower.show_no_lag();
+            follower.show_lag(Duration::ZERO);
         }
         if !batch.events.is_empty() || batch.position != position {
             apply(follower, &position, &batch).await?;

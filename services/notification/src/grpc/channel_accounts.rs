@@ -2,6 +2,7 @@
 
 mod updating;
 
+use plazo_database::TenantPool;
 use plazo_proto::common::v1::Channel;
 use plazo_proto::notification::v1::channel_account_service_server::ChannelAccountService;
 use plazo_proto::notification::v1::{
@@ -13,7 +14,6 @@ use plazo_service::status::FieldViolations;
 use plazo_service::{
     Redacted, RequestIdInvalid, RequestKey, commit_in_background, paging, parse_request_id, status,
 };
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::tenant_actor;
@@ -31,7 +31,7 @@ const DEFAULT_PAGE_SIZE: i32 = 50;
 /// Channel accounts of tenants.
 #[derive(Debug, Clone)]
 pub(crate) struct ChannelAccounts {
-    pub(crate) pool: PgPool,
+    pub(crate) requests: TenantPool,
     pub(crate) rules: AccountRules,
     pub(crate) wakers: Wakers,
 }
@@ -86,7 +86,9 @@ impl ChannelAccountService for ChannelAccounts {
         let bound_to = format!("channel accounts/{tenant_id}");
         let after = paging::decode_page_token::<1>(bound_to.as_bytes(), &request.page_token)?
             .map_or(0, |[after]| after);
-        let mut page = accounts::list(&self.pool, tenant_id, after, page_size + 1)
+        let reading = self.requests.read(tenant_id);
+        let mut connection = reading.await.map_err(Error::from)?;
+        let mut page = accounts::list(&mut connection, tenant_id, after, page_size + 1)
             .await
             .map_err(Error::from)?;
         let size = usize::try_from(page_size).unwrap_or(usize::MAX);
@@ -117,12 +119,14 @@ impl ChannelAccountService for ChannelAccounts {
         if channel_account_id <= 0 {
             return Err(status::invalid("channel_account_id", "must be above zero"));
         }
-        let mut connection = self.pool.acquire().await.map_err(Error::from)?;
+        let beginning = self.requests.begin(tenant_id);
+        let mut transaction = beginning.await.map_err(Error::from)?;
         let account =
-            accounts::set_enabled(&mut connection, tenant_id, channel_account_id, enabled)
+            accounts::set_enabled(&mut transaction, tenant_id, channel_account_id, enabled)
                 .await
                 .map_err(Error::from)?
                 .ok_or(not_found(channel_account_id))?;
+        transaction.commit().await.map_err(Error::from)?;
         self.wakers.sender.notify_one();
         Ok(Response::new(SetChannelAccountEnabledResponse {
             account: Some(to_proto(account)),
@@ -154,7 +158,7 @@ impl ChannelAccounts {
         account: NewAccount,
         key: &RequestKey,
     ) -> Result<CreateChannelAccountResponse, Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.requests.begin(tenant_id).await?;
         let first: Option<CreateChannelAccountResponse> =
             requests::first_answer(&mut transaction, key).await?;
         if let Some(mut answer) = first {

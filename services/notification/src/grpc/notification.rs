@@ -1,5 +1,6 @@
 //! `NotificationService`.
 
+use plazo_database::TenantPool;
 use plazo_proto::notification::v1::notification_service_server::NotificationService;
 use plazo_proto::notification::v1::{
     AcceptedMessage, ActiveMessage, ActiveMessageState, CancelActiveMessageRequest,
@@ -12,7 +13,7 @@ use plazo_proto::notification::v1::{
 use plazo_service::status::FieldViolations;
 use plazo_service::{Actor, BotScope, RequestKey, commit_in_background, paging, status};
 use prost::Message;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
 use super::convert::accepted_message;
@@ -35,7 +36,7 @@ const GIVEN_UP: &str = "GIVEN_UP";
 /// Active messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Notifications {
-    pub(crate) pool: PgPool,
+    pub(crate) requests: TenantPool,
     pub(crate) accepting: Accepting,
     pub(crate) wakers: Wakers,
     pub(crate) metrics: NotificationMetrics,
@@ -96,7 +97,8 @@ impl NotificationService for Notifications {
         let before = paging::decode_page_token::<1>(&bound_to, &request.page_token)?
             .map_or(i64::MAX, |[before]| before);
 
-        let mut connection = self.pool.acquire().await.map_err(Error::from)?;
+        let reading = self.requests.read(actor.tenant_id);
+        let mut connection = reading.await.map_err(Error::from)?;
         let mut page = messages::list(
             &mut connection,
             actor.tenant_id,
@@ -197,7 +199,7 @@ impl NotificationService for Notifications {
 
 impl Notifications {
     async fn get(&self, actor: &Actor, message_id: i64) -> Result<AcceptedMessage, Error> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.requests.read(actor.tenant_id).await?;
         let found = messages::find(&mut connection, actor.tenant_id, message_id).await?;
         let message = found
             .filter(|message| actor.may_use_bot(message.bot_id))
@@ -220,7 +222,7 @@ impl Notifications {
     ) -> Result<A, Error> {
         let this = self.clone();
         commit_in_background(async move {
-            let mut transaction = this.pool.begin().await?;
+            let mut transaction = this.requests.begin(actor.tenant_id).await?;
             if let Some(first) = requests::first_answer(&mut transaction, &key).await? {
                 return Ok(first);
             }

@@ -4,6 +4,7 @@ mod answering;
 mod checks;
 mod convert;
 
+use plazo_database::TenantPool;
 use plazo_proto::notification::v1::webhook_subscription_service_server::WebhookSubscriptionService;
 use plazo_proto::notification::v1::{
     CreateWebhookSubscriptionRequest, CreateWebhookSubscriptionResponse,
@@ -17,7 +18,6 @@ use plazo_proto::notification::v1::{
 };
 use plazo_service::status::FieldViolations;
 use plazo_service::{Actor, BotScope, RequestKey, commit_in_background, paging, status};
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::tenant_actor;
@@ -32,7 +32,7 @@ const DEFAULT_PAGE_SIZE: i32 = 50;
 /// Webhook subscriptions of tenants.
 #[derive(Debug, Clone)]
 pub(crate) struct WebhookSubscriptions {
-    pub(crate) pool: PgPool,
+    pub(crate) requests: TenantPool,
     pub(crate) webhook: WebhookSender,
     /// How many events may wait for a subscription.
     pub(crate) max_waiting: u32,
@@ -68,7 +68,8 @@ impl WebhookSubscriptionService for WebhookSubscriptions {
     ) -> Result<Response<GetWebhookSubscriptionResponse>, Status> {
         let actor = tenant_actor(&request)?;
         let subscription_id = checks::id(request.into_inner().subscription_id)?;
-        let mut connection = self.pool.acquire().await.map_err(Error::from)?;
+        let reading = self.requests.read(actor.tenant_id);
+        let mut connection = reading.await.map_err(Error::from)?;
         let subscription = self.shown(&mut connection, &actor, subscription_id).await?;
         Ok(Response::new(GetWebhookSubscriptionResponse {
             subscription: Some(subscription),
@@ -90,9 +91,10 @@ impl WebhookSubscriptionService for WebhookSubscriptions {
             BotScope::Only(bot_ids) => Some(bot_ids.as_slice()),
         };
         let (tenant_id, limit) = (actor.tenant_id, page_size + 1);
-        let mut page = subscriptions::list(&self.pool, tenant_id, permitted_bots, after, limit)
-            .await
-            .map_err(Error::from)?;
+        let reading = self.requests.read(tenant_id);
+        let mut connection = reading.await.map_err(Error::from)?;
+        let listing = subscriptions::list(&mut connection, tenant_id, permitted_bots, after, limit);
+        let mut page = listing.await.map_err(Error::from)?;
         let size = usize::try_from(page_size).unwrap_or(usize::MAX);
         let has_more = page.len() > size;
         page.truncate(size);
@@ -138,7 +140,8 @@ impl WebhookSubscriptionService for WebhookSubscriptions {
     ) -> Result<Response<DeleteWebhookSubscriptionResponse>, Status> {
         let actor = tenant_actor(&request)?;
         let subscription_id = checks::id(request.into_inner().subscription_id)?;
-        let mut transaction = self.pool.begin().await.map_err(Error::from)?;
+        let beginning = self.requests.begin(actor.tenant_id);
+        let mut transaction = beginning.await.map_err(Error::from)?;
         let subscription = lock(&mut transaction, &actor, subscription_id).await?;
         subscriptions::delete(&mut transaction, actor.tenant_id, subscription_id)
             .await
@@ -195,7 +198,8 @@ impl WebhookSubscriptionService for WebhookSubscriptions {
         let before = paging::decode_page_token::<1>(bound_to.as_bytes(), &request.page_token)?
             .map_or(i64::MAX, |[before]| before);
         let state = (state != WebhookDeliveryState::Unspecified).then(|| enum_number(state));
-        let mut connection = self.pool.acquire().await.map_err(Error::from)?;
+        let reading = self.requests.read(actor.tenant_id);
+        let mut connection = reading.await.map_err(Error::from)?;
         find(&mut connection, &actor, subscription_id).await?;
         let (tenant_id, limit) = (actor.tenant_id, page_size + 1);
         let listing = deliveries::list(

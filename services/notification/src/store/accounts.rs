@@ -125,7 +125,7 @@ pub(crate) async fn signing_secret(
 
 /// One page of a tenant's accounts by id, with ids above `after`.
 pub(crate) async fn list(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     tenant_id: i64,
     after: i64,
     limit: i64,
@@ -140,7 +140,7 @@ pub(crate) async fn list(
         after,
         limit
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await
 }
 

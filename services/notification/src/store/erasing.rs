@@ -83,10 +83,20 @@ pub(crate) struct Erasure {
     pub(crate) row_count: i64,
 }
 
-/// Puts a fence behind erasures that were told wholly.
+/// Puts a fence behind erasures that were told wholly: notes the transactions that are running.
+///
+/// When each of them began is told to superusers alone, for others' sessions; that they run, to everybody. Processes of
+/// the server itself have no user.
 pub(crate) async fn fence(pool: &PgPool) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE erasures SET fence_at = clock_timestamp() WHERE is_told AND fence_at IS NULL"
+        "UPDATE erasures
+         SET fence_at = clock_timestamp(),
+             fenced_transactions = ARRAY(
+                 SELECT lock.virtualxid FROM pg_locks AS lock JOIN pg_stat_activity AS session USING (pid)
+                 WHERE lock.locktype = 'virtualxid' AND session.datname = current_database()
+                     AND session.usesysid IS NOT NULL AND pid <> pg_backend_pid()
+             )
+         WHERE is_told AND fence_at IS NULL"
     )
     .execute(pool)
     .await?;
@@ -102,12 +112,8 @@ pub(crate) async fn take(
     sqlx::query_as!(
         Erasure,
         "SELECT tenant_id, erasure_id, told_at, after_ticket_id, row_count FROM erasures
-         WHERE fence_at < coalesce(
-             (
-                 SELECT min(xact_start) FROM pg_stat_activity
-                 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
-             ),
-             'infinity'
+         WHERE fence_at IS NOT NULL AND NOT EXISTS (
+             SELECT FROM pg_locks WHERE locktype = 'virtualxid' AND virtualxid = ANY (fenced_transactions)
          )
          ORDER BY erasure_id <= $1, erasure_id LIMIT 1 FOR UPDATE SKIP LOCKED",
         after_erasure_id

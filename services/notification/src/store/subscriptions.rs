@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use plazo_service::Redacted;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 /// Why a subscription is paused, as it is stored.
 pub(crate) mod paused {
@@ -171,7 +171,7 @@ pub(crate) async fn lock_of_tenants(
 /// One page of a tenant's subscriptions by id, with ids above `after`; only those whose bots are all among
 /// `permitted_bots`, when it is given.
 pub(crate) async fn list(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     tenant_id: i64,
     permitted_bots: Option<&[i64]>,
     after: i64,
@@ -190,7 +190,7 @@ pub(crate) async fn list(
         permitted_bots,
         limit
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await
 }
 

@@ -1,5 +1,7 @@
 //! The live feed: each event is queued for the subscriptions that want it, once.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_proto::ticketing::v1::{StreamEventsResponse, TicketEvent};
@@ -47,8 +49,8 @@ impl Follower for LiveFeed {
         self.metrics.feed_stopped.set(i64::from(is_stopped));
     }
 
-    fn show_no_lag(&self) {
-        self.metrics.feed_lag_seconds.set(0.0);
+    fn show_lag(&self, lag: Duration) {
+        self.metrics.feed_lag_seconds.set(lag.as_secs_f64());
     }
 
     async fn apply(&self, position: &str, batch: &StreamEventsResponse) -> Result<(), FollowError> {

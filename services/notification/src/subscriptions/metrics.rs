@@ -39,6 +39,12 @@ impl EventMetrics {
     /// Registers all metrics with the service's registry.
     pub(crate) fn register(metrics: &mut Metrics) -> Self {
         let ours = Self::default();
+        for outcome in ["delivered", "retry", "failed"] {
+            drop(ours.attempts.get_or_create(&OutcomeLabels { outcome }));
+        }
+        for source in ["live", "replay"] {
+            drop(ours.queued.get_or_create(&SourceLabels { source }));
+        }
         let registry = metrics.service_registry();
         registry.register(
             "event_attempts",

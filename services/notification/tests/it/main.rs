@@ -22,5 +22,6 @@ mod subscription_replays;
 mod subscriptions;
 mod support;
 mod uncertain;
+mod walls;
 mod webhooks;
 mod whatsapp;

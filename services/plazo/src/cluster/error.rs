@@ -7,6 +7,7 @@ use plazo_service::ConfigError;
 use tokio::task::JoinError;
 
 use super::options::Service;
+use crate::issuer::IssuerError;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -47,6 +48,9 @@ pub enum ClusterError {
     /// A private server could not be started or ended.
     #[error(transparent)]
     Local(#[from] LocalError),
+    /// The issuer of tokens could not be made.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
     /// The given URL is none.
     #[error("--database-url is no URL like postgres://user:password@host:5432")]
     DatabaseUrl(#[source] Source),

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use plazo_service::ServiceConfig;
+use plazo_local::DataFolder;
+use plazo_service::access::IssuerConfig;
 use plazo_service::config::{ConfigSources, load};
+use plazo_service::{AccessConfig, ServiceConfig};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +13,7 @@ use super::error::ClusterError;
 use super::options::{ClusterOptions, Service};
 use super::servers::Servers;
 use super::sockets::{Addresses, Sockets};
+use crate::issuer::DevelopmentIssuer;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -27,29 +30,34 @@ pub(super) async fn start(
 ) -> Result<(), ClusterError> {
     let settings = Settings {
         options,
+        issuer: issuer(options)?,
         servers,
         addresses: &sockets.addresses(),
     };
     let [for_ticketing, for_timer, for_notification, for_history] = sockets.listeners;
 
     let ticketing = async {
-        let config = settings.load::<plazo_ticketing::Config>(Service::Ticketing)?;
+        let mut config = settings.load::<plazo_ticketing::Config>(Service::Ticketing)?;
+        settings.let_in(&mut config.access);
         let app = plazo_ticketing::App::build(config, for_ticketing).await;
         app.map_err(cant_start(Service::Ticketing))
     };
     let timer = async {
-        let config = settings.load::<plazo_timer::Config>(Service::Timer)?;
+        let mut config = settings.load::<plazo_timer::Config>(Service::Timer)?;
+        settings.let_in(&mut config.access);
         plazo_timer::App::build(config, for_timer)
             .await
             .map_err(cant_start(Service::Timer))
     };
     let notification = async {
-        let config = settings.load::<plazo_notification::Config>(Service::Notification)?;
+        let mut config = settings.load::<plazo_notification::Config>(Service::Notification)?;
+        settings.let_in(&mut config.access);
         let app = plazo_notification::App::build(config, for_notification).await;
         app.map_err(cant_start(Service::Notification))
     };
     let history = async {
-        let config = settings.load::<plazo_history::Config>(Service::History)?;
+        let mut config = settings.load::<plazo_history::Config>(Service::History)?;
+        settings.let_in(&mut config.access);
         plazo_history::App::build(config, for_history)
             .await
             .map_err(cant_start(Service::History))
@@ -83,9 +91,21 @@ fn cant_start<E: Into<Source>>(service: Service) -> impl FnOnce(E) -> ClusterErr
     }
 }
 
+/// The issuer in the data folder; none where nothing is kept.
+fn issuer(options: &ClusterOptions) -> Result<Option<IssuerConfig>, ClusterError> {
+    match &options.data {
+        DataFolder::Persistent(folder) if !folder.as_os_str().is_empty() => {
+            let issuer = DevelopmentIssuer::open_or_make(folder)?;
+            Ok(Some(issuer.config()))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// What the cluster decides about the configuration of its services.
 struct Settings<'a> {
     options: &'a ClusterOptions,
+    issuer: Option<IssuerConfig>,
     servers: &'a Servers,
     addresses: &'a Addresses,
 }
@@ -101,10 +121,17 @@ impl Settings<'_> {
         .map_err(|source| ClusterError::Config { service, source })
     }
 
+    /// Tokens of the cluster's own issuer are good, and so are metadata: it listens on loopback addresses only.
+    fn let_in(&self, access: &mut AccessConfig) {
+        access.issuers.extend(self.issuer.clone());
+        access.believe_metadata.get_or_insert(true);
+    }
+
     /// As environment variables.
     fn of(&self, service: Service) -> BTreeMap<String, String> {
         let mut keys = vec![
             ("SERVER__LISTEN", self.addresses.grpc(service).to_string()),
+            ("SERVER__REFLECTION", "true".to_owned()),
             (
                 "SERVER__METRICS_LISTEN",
                 self.addresses.metrics(service).to_string(),

@@ -78,6 +78,7 @@ async fn bind(
         Listeners {
             grpc,
             metrics: Some(metrics),
+            health: None,
         },
         (at, metrics_at),
     ))

@@ -25,7 +25,9 @@ const ENTRIES: &str =
     attachment_urls, recorded_at, channel_at";
 const FIRINGS: &str =
     "tenant_id, ticket_id, ticket_seq, bot_id, queue_id, stage, cycle_kind, fired_at, late_ms";
-const DEALINGS: &str = "tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at";
+const DEALINGS: &str =
+    "tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at, closed_at,
+    closed_interaction_at";
 const CONTACTS: &str =
     "tenant_id, contact_id, name, email, phone, channel, address, last_interaction_at, told_at,
     told_ticket_id, name_key, email_key, phone_digits";
@@ -93,15 +95,18 @@ impl TicketRows {
                 _ => {}
             }
         }
+        let closed_us = facts.closed.as_ref().map(|(at_us, ..)| *at_us);
         for (agent_id, last_dealt_us) in &facts.dealings {
             self.dealings
-                .row(6)
+                .row(8)
                 .i64(self.tenant_id)
                 .i64(*agent_id)
                 .i64(story.contact_id)
                 .i64(story.place.ticket_id)
                 .i64(story.place.bot_id)
-                .instant(*last_dealt_us);
+                .instant(*last_dealt_us)
+                .instant_or_null(closed_us)
+                .instant_or_null(closed_us.map(|_| facts.last_interaction_us));
         }
     }
 

@@ -57,6 +57,12 @@ pub(super) fn add_rows(key: Key, events: &[Event], messages: &[Message], rows: &
     let row = rows.entry(ticket).or_default();
     let bot_id = row.get("bot_id").cloned().unwrap_or_default();
     let contact_id = row.get("contact_id").cloned().unwrap_or_default();
+    let closed_at = row.get("closed_at").cloned().unwrap_or_default();
+    let last_interaction_at = instant(last_interaction(events, &standings, messages));
+    let closed_interaction_at = match closed_at.as_str() {
+        "-" => closed_at.clone(),
+        _ => last_interaction_at.clone(),
+    };
     row.extend([
         ("first_queue_id", first_queue(&story).to_string()),
         ("agent_id", last_agent(&story).to_string()),
@@ -65,10 +71,7 @@ pub(super) fn add_rows(key: Key, events: &[Event], messages: &[Message], rows: &
         ("later_response_count", later.len().to_string()),
         ("later_response_ms", later.iter().sum::<i64>().to_string()),
         ("handling_ms", handling_ms(&standings).to_string()),
-        (
-            "last_interaction_at",
-            instant(last_interaction(events, &standings, messages)),
-        ),
+        ("last_interaction_at", last_interaction_at),
         ("contact_name", contact.name),
         ("contact_email", contact.email),
         ("contact_phone", contact.phone),
@@ -85,6 +88,8 @@ pub(super) fn add_rows(key: Key, events: &[Event], messages: &[Message], rows: &
         row.insert("contact_id", contact_id.clone());
         row.insert("bot_id", bot_id.clone());
         row.insert("last_dealt_at", at_us.to_string());
+        row.insert("closed_at", closed_at.clone());
+        row.insert("closed_interaction_at", closed_interaction_at.clone());
     }
     add_firings(key, &story, &bot_id, rows);
     add_active_messages(key, &story, rows);

@@ -66,10 +66,12 @@ const FIRINGS: [(&str, &str); 6] = [
     ("late_ms", "late_ms::text"),
 ];
 
-const DEALINGS: [(&str, &str); 3] = [
+const DEALINGS: [(&str, &str); 5] = [
     ("contact_id", "contact_id::text"),
     ("bot_id", "bot_id::text"),
     ("last_dealt_at", "us(last_dealt_at)"),
+    ("closed_at", "us(closed_at)"),
+    ("closed_interaction_at", "us(closed_interaction_at)"),
 ];
 
 /// A table, the column that tells the rows of a ticket apart, and the columns that are compared.

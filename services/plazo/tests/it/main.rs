@@ -1,5 +1,6 @@
 //! The command as a whole, on real servers.
 
+mod access;
 mod command;
 mod demo;
 mod load;

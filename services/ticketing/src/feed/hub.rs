@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use plazo_database::TenantPool;
 use plazo_service::TaskError;
 use plazo_service::status::chain;
 use sqlx::{PgConnection, PgPool};
@@ -109,7 +110,12 @@ impl Hub {
         &self.metrics
     }
 
-    /// The database.
+    /// The database of one tenant at a time.
+    pub fn requests(&self) -> &TenantPool {
+        self.changes.requests()
+    }
+
+    /// The database of all tenants.
     pub fn pool(&self) -> &PgPool {
         self.changes.pool()
     }

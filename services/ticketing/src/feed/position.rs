@@ -60,13 +60,18 @@ impl Position {
         else {
             return Err(PositionError::Invalid);
         };
-        if written_feed == feed.0 {
-            Ok(Self {
-                transaction_id,
-                event_id,
-            })
+        if written_feed != feed.0 {
+            return Err(PositionError::OtherFeed);
+        }
+        let position = Self {
+            transaction_id,
+            event_id,
+        };
+        // Numbers may be read from `+5` and `05` too: one position has one text, by which consumers compare.
+        if position.write(feed) == text {
+            Ok(position)
         } else {
-            Err(PositionError::OtherFeed)
+            Err(PositionError::Invalid)
         }
     }
 }
@@ -101,6 +106,8 @@ mod tests {
             "2.x.3".into(),
             format!("1.{f}.3"),
             format!("1.{f}.-3.1"),
+            format!("1.{f}.+3.1"),
+            format!("1.{f}.3.01"),
             format!("1.{f}.3.2.1"),
             format!("1.{f}.9999999999999999999999.1"),
             format!("{written}."),

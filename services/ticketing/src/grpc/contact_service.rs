@@ -1,6 +1,7 @@
 //! `plazo.ticketing.v1.ContactService`.
 
 use futures::FutureExt as _;
+use plazo_database::TenantReader;
 use plazo_proto::common::v1::ChannelIdentity;
 use plazo_proto::ticketing::v1 as proto;
 use plazo_proto::ticketing::v1::contact_service_server::ContactService as Api;
@@ -10,8 +11,6 @@ use plazo_proto::ticketing::v1::{
     UpdateContactRequest, UpdateContactResponse,
 };
 use plazo_service::{RequestKey, status};
-use sqlx::Postgres;
-use sqlx::pool::PoolConnection;
 use tonic::{Request, Response, Status};
 
 use super::caller::actor_of_tenant;
@@ -34,8 +33,8 @@ impl ContactService {
         Self { changes }
     }
 
-    async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
-        self.changes.connection().await
+    async fn connection(&self, tenant_id: i64) -> Result<TenantReader, Error> {
+        self.changes.connection(tenant_id).await
     }
 }
 
@@ -72,7 +71,7 @@ impl Api for ContactService {
         let mut checks = Checks::new();
         checks.id("contact_id", contact_id);
         checks.finish()?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(tenant_id).await?;
         let contact = contacts::get(&mut connection, tenant_id, contact_id).await?;
         Ok(Response::new(GetContactResponse {
             contact: Some(answer(contact)),
@@ -118,7 +117,7 @@ impl Api for ContactService {
         let identity =
             checks.channel_identity("channel_identity", request.channel_identity.as_ref());
         let (channel, address) = checks.finish_with(identity)?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(tenant_id).await?;
         let contact =
             contacts::find_by_identity(&mut connection, tenant_id, channel, &address).await?;
         let Some(contact) = contact else {

@@ -73,7 +73,7 @@ impl Api for ErasureService {
         let mut checks = Checks::new();
         checks.id("erasure_id", erasure_id);
         checks.finish()?;
-        let mut connection = self.changes.connection().await?;
+        let mut connection = self.changes.connection(tenant_id).await?;
         let known = erasing::get(&mut connection, tenant_id, erasure_id).await?;
         Ok(Response::new(GetErasureResponse {
             erasure: Some(answer(&known)),
@@ -93,7 +93,7 @@ impl Api for ErasureService {
         } else {
             page.after
         };
-        let mut connection = self.changes.connection().await?;
+        let mut connection = self.changes.connection(tenant_id).await?;
         let known = erasing::list(&mut connection, tenant_id, before, page.limit()).await?;
         let (known, next_page_token) = page.finish(known, |known| known.erasure.erasure_id);
         Ok(Response::new(ListErasuresResponse {

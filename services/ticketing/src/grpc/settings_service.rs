@@ -6,6 +6,7 @@ mod policies;
 mod requests;
 
 use futures::FutureExt as _;
+use plazo_database::TenantReader;
 use plazo_proto::ticketing::v1::settings_service_server::SettingsService as Api;
 use plazo_proto::ticketing::v1::{
     CreateAgentRequest, CreateAgentResponse, CreateBotRequest, CreateBotResponse,
@@ -20,8 +21,6 @@ use plazo_proto::ticketing::v1::{
     UpdateBotResponse, UpdateCalendarRequest, UpdateCalendarResponse,
 };
 use plazo_service::RequestKey;
-use sqlx::Postgres;
-use sqlx::pool::PoolConnection;
 use tonic::{Request, Response, Status};
 
 use super::caller::actor_of_tenant;
@@ -44,8 +43,8 @@ impl SettingsService {
         Self { changes, applying }
     }
 
-    async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
-        self.changes.connection().await
+    async fn connection(&self, tenant_id: i64) -> Result<TenantReader, Error> {
+        self.changes.connection(tenant_id).await
     }
 }
 
@@ -79,7 +78,12 @@ impl Api for SettingsService {
     ) -> Result<Response<GetBotResponse>, Status> {
         let actor = actor_of_tenant(&request)?;
         let bot_id = requests::bot_id(request.get_ref().bot_id)?;
-        let bot = bots::get(&mut *self.connection().await?, &actor, bot_id).await?;
+        let bot = bots::get(
+            &mut *self.connection(actor.tenant_id).await?,
+            &actor,
+            bot_id,
+        )
+        .await?;
         Ok(Response::new(GetBotResponse {
             bot: Some(answers::bot(bot)),
         }))
@@ -93,7 +97,7 @@ impl Api for SettingsService {
         let request = request.into_inner();
         let filter = format!("bots of tenant {}", actor.tenant_id);
         let page = Page::read(filter, request.page_size, &request.page_token)?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(actor.tenant_id).await?;
         let found = bots::list(&mut connection, &actor, page.after, page.limit()).await?;
         let (found, next_page_token) = page.finish(found, |bot| bot.bot_id);
         let bots = found.into_iter().map(answers::bot).collect();
@@ -241,7 +245,7 @@ impl Api for SettingsService {
         let bot_id = requests::bot_id(request.bot_id)?;
         let filter = format!("queues of bot {bot_id} of tenant {}", actor.tenant_id);
         let page = Page::read(filter, request.page_size, &request.page_token)?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(actor.tenant_id).await?;
         let found = queues::list(&mut connection, &actor, bot_id, page.after, page.limit()).await?;
         let (found, next_page_token) = page.finish(found, |queue| queue.queue_id);
         let queues = found.into_iter().map(answers::queue).collect();
@@ -278,7 +282,12 @@ impl Api for SettingsService {
     ) -> Result<Response<GetAgentResponse>, Status> {
         let actor = actor_of_tenant(&request)?;
         let agent_id = requests::agent_id(request.get_ref().agent_id)?;
-        let agent = agents::get(&mut *self.connection().await?, &actor, agent_id).await?;
+        let agent = agents::get(
+            &mut *self.connection(actor.tenant_id).await?,
+            &actor,
+            agent_id,
+        )
+        .await?;
         Ok(Response::new(GetAgentResponse {
             agent: Some(answers::agent(agent)),
         }))
@@ -292,7 +301,7 @@ impl Api for SettingsService {
         let request = request.into_inner();
         let filter = format!("agents of tenant {}", actor.tenant_id);
         let page = Page::read(filter, request.page_size, &request.page_token)?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(actor.tenant_id).await?;
         let found = agents::list(&mut connection, &actor, page.after, page.limit()).await?;
         let (found, next_page_token) = page.finish(found, |agent| agent.agent_id);
         let agents = found.into_iter().map(answers::agent).collect();

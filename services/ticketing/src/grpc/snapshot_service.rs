@@ -101,7 +101,7 @@ impl Api for SnapshotService {
         checks.id("tenant_id", tenant_id);
         checks.id("calendar_version", calendar_version);
         checks.finish()?;
-        let mut connection = self.changes.connection().await?;
+        let mut connection = self.changes.connection(tenant_id).await?;
         let calendar = calendars::find_version(&mut connection, tenant_id, calendar_version)
             .await?
             .ok_or(Error::NotFound {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::stream::BoxStream;
+use plazo_database::TenantReader;
 use plazo_proto::ticketing::v1::ticket_service_server::TicketService as Api;
 use plazo_proto::ticketing::v1::{
     AssignTicketRequest, AssignTicketResponse, CloseTicketRequest, CloseTicketResponse,
@@ -26,8 +27,7 @@ use plazo_proto::ticketing::v1::{
     UnlinkTicketRequest, UnlinkTicketResponse, WatchTicketsRequest, WatchTicketsResponse,
 };
 use plazo_service::{Actor, BotScope, RequestKey};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, Postgres};
+use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
 use super::caller::actor_of_tenant;
@@ -57,8 +57,8 @@ impl TicketService {
         }
     }
 
-    async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
-        self.changes.connection().await
+    async fn connection(&self, tenant_id: i64) -> Result<TenantReader, Error> {
+        self.changes.connection(tenant_id).await
     }
 }
 

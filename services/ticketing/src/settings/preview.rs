@@ -1,8 +1,8 @@
 //! What a policy would do at once to the open tickets, before anybody saves it.
 
+use plazo_database::TenantPool;
 use plazo_domain::{Alert, InForce, InactivityPolicy, Policies, Stage, advance};
 use plazo_service::Actor;
-use sqlx::PgPool;
 
 use super::{bots, policies, queues};
 use crate::error::Error;
@@ -35,13 +35,13 @@ pub struct Preview {
 /// Tries a policy. INVALID with all that is wrong with it, as when it is put in force. Changes and locks nothing; the
 /// tickets of a page are as of one moment, those of different pages are not.
 pub async fn run(
-    pool: &PgPool,
+    requests: &TenantPool,
     actor: &Actor,
     scope: PolicyScope,
     read: &ReadPolicy,
 ) -> Result<Preview, Error> {
     let policy = {
-        let mut connection = pool.acquire().await?;
+        let mut connection = requests.read(actor.tenant_id).await?;
         let bot = bots::get(&mut connection, actor, scope.bot_id).await?;
         if let Some(queue_id) = scope.queue_id {
             queues::of_bot(&mut connection, actor.tenant_id, scope.bot_id, queue_id).await?;
@@ -54,7 +54,7 @@ pub async fn run(
     let mut after_ticket_id = 0;
     loop {
         // Given back between the pages: a large preview must not keep others waiting for it.
-        let mut connection = pool.acquire().await?;
+        let mut connection = requests.read(actor.tenant_id).await?;
         let keys = open_tickets(
             &mut connection,
             actor.tenant_id,

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use plazo_proto::common::v1::Author;
 use plazo_proto::ticketing::v1::{Message, MessageKind};
+use plazo_service::telemetry;
 use sqlx::PgConnection;
 
 use crate::error::Error;
@@ -61,6 +62,18 @@ impl PlacedMessage {
 /// Stands between the addresses of a message's attachments on their way to the database. No URL has it.
 const URL_SEPARATOR: &str = "\u{1f}";
 
+/// The traces in which the newest messages of these tickets were recorded, a hundred at most.
+pub async fn newest_traces(
+    connection: &mut PgConnection,
+    keys: &[TicketKey],
+) -> Result<Vec<Vec<u8>>, Error> {
+    let (tenant_ids, ticket_ids) = columns_of(keys);
+    let traces = sqlx::query_file_scalar!("queries/newest_traces.sql", &tenant_ids, &ticket_ids)
+        .fetch_all(connection)
+        .await?;
+    Ok(traces)
+}
+
 /// Writes messages, and returns their ids in the same order.
 pub async fn insert(
     connection: &mut PgConnection,
@@ -97,7 +110,8 @@ pub async fn insert(
         &bodies as &[&str],
         &urls,
         &recorded,
-        &channel as &[Option<jiff_sqlx::Timestamp>]
+        &channel as &[Option<jiff_sqlx::Timestamp>],
+        telemetry::current_trace() as Option<Vec<u8>>
     )
     .fetch_all(connection)
     .await?;

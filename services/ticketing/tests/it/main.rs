@@ -19,4 +19,5 @@ mod snapshots;
 mod support;
 mod tickets;
 mod transcript;
+mod walls;
 mod watch;

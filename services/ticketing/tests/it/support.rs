@@ -1,5 +1,6 @@
 //! A running service on a fresh database, its callers, and how they read errors.
 
+use plazo_database::{Logins, TenantPool};
 use plazo_local::TestServers;
 use plazo_proto::common::v1::{Channel as ContactChannel, ChannelIdentity, TimeUnit, TimeValue};
 use plazo_proto::ticketing::v1::contact_service_client::ContactServiceClient;
@@ -89,7 +90,9 @@ impl Fixture {
                 .collect(),
         };
         let config: Config = plazo_service::config::load(&sources).expect("a configuration");
-        let app = App::bind(config).await.expect("the service starts");
+        let app = Box::pin(App::bind(config))
+            .await
+            .expect("the service starts");
         let address = app.grpc_address().expect("a bound socket");
         let shutdown = CancellationToken::new();
         let serving = app.run(shutdown.clone());
@@ -107,6 +110,18 @@ impl Fixture {
             endpoint,
             _shutdown: shutdown.drop_guard(),
         }
+    }
+
+    /// The way of requests into the database, as the service takes it.
+    pub(crate) fn requests(&self) -> TenantPool {
+        let logins = Logins {
+            service: "ticketing",
+            url: &self.url,
+            request_url: None,
+            migration_url: None,
+        };
+        let options = logins.request_options(20_000).expect("a URL");
+        TenantPool::connect_lazy(PgPoolOptions::new(), options, 10)
     }
 
     /// Clients of an actor of [`TENANT`]: `as_actor("agent/1", "tickets:attend", "*")`.

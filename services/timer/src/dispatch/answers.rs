@@ -32,6 +32,7 @@ pub(super) fn take_messages(answer: &mut Answer) -> Vec<ActiveMessage> {
 /// What follows for each lease of a batch that the handler has answered.
 pub(super) fn acks_of(core: &Core, batch: &Batch, answer: &Answer) -> Vec<Ack> {
     let mut counts = [0_u64; 7];
+    let mut latest_us = None;
     let redis_us = core.clock.at_us(answer.answered_at);
     let mut results = answer.results.iter();
     let acks = batch.leases.iter().map(|lease| {
@@ -42,12 +43,16 @@ pub(super) fn acks_of(core: &Core, batch: &Batch, answer: &Answer) -> Vec<Ack> {
             if outcome == HandleOutcome::Fired && claimed.failed_attempts == 0 {
                 let late_us = redis_us - claimed.entry.due_ms * 1_000;
                 core.metrics.lateness.observe(seconds(late_us));
+                latest_us = Some(latest_us.map_or(late_us, |latest: i64| latest.max(late_us)));
             }
             add_result(core, &mut ack, claimed, result, answer.sent_at);
         }
         ack
     });
     let acks = acks.collect();
+    if let Some(latest_us) = latest_us {
+        tracing::Span::current().record("lateness_ms", latest_us / 1_000);
+    }
     for (number, count) in counts
         .into_iter()
         .enumerate()

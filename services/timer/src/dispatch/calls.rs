@@ -242,7 +242,7 @@ async fn send(core: &Core, request: SendActiveMessagesRequest) -> Result<(), Sta
 }
 
 /// A code as a label of metrics.
-fn code_label(code: Code) -> &'static str {
+pub(crate) fn code_label(code: Code) -> &'static str {
     match code {
         Code::Ok => "ok",
         Code::Cancelled => "cancelled",

@@ -23,6 +23,17 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
+    /// All that [`Self::kind`] may say.
+    pub(crate) const KINDS: [&'static str; 7] = [
+        "timeout",
+        "moving",
+        "unavailable",
+        "left_alone",
+        "out_of_memory",
+        "refused",
+        "answer",
+    ];
+
     /// Whether the command may have run all the same.
     pub(crate) fn may_have_run(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Answer(_))

@@ -1,13 +1,21 @@
 //! Taking away what is kept no longer.
 
+use std::time::Duration;
+
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::ProjectionStore;
 
 /// What `swap_projections` leaves in tables that serve no more.
 const REPLACED: &str = "replaced";
-/// A partition that readers hold is tried again in the next round; whoever comes after us must not wait long for it.
-const DROP_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
+/// How long the drop waits for each of its locks. It takes them table by table, and readers take theirs in any order, so that
+/// they may wait for each other: then the server ends whoever has waited for `deadlock_timeout`, one second by default, and
+/// that must not be the reader. Two locks for each of five tables make half a second in all. A short wait also means that readers who
+/// come after it, and queue behind it, are not held up.
+const DROP_WAIT: &str = "SET LOCAL lock_timeout = '50ms'";
+/// A partition that readers hold is tried again so often in a round, with a pause in which the feed goes on.
+const DROP_ATTEMPTS: u32 = 5;
+const DROP_PAUSE: Duration = Duration::from_millis(300);
 
 impl ProjectionStore {
     /// Whether anything is ever taken away: by default, or in any tenant.
@@ -85,26 +93,52 @@ impl ProjectionStore {
                 continue;
             }
             drop(connection);
-            let Some(mut transaction) = self.begin_writing().await? else {
-                return Ok(dropped);
-            };
-            // Nothing writes now; something may have been written in between.
-            if is_over(&mut transaction, row.number, default_days).await? {
-                sqlx::query(DROP_WAIT).execute(&mut *transaction).await?;
-                let drop = sqlx::query!("SELECT drop_ticket_partition($1)", row.number)
-                    .fetch_one(&mut *transaction)
-                    .await;
-                match drop {
-                    Ok(_) => {
-                        transaction.commit().await?;
-                        dropped += 1;
-                    }
-                    Err(error) if is_lock_timeout(&error) => transaction.rollback().await?,
-                    Err(error) => return Err(error),
+            for attempt in 0..DROP_ATTEMPTS {
+                if attempt > 0 {
+                    tokio::time::sleep(DROP_PAUSE).await;
                 }
+                match self.try_drop(row.number, default_days).await? {
+                    Dropped::Yes => dropped += 1,
+                    Dropped::Held => continue,
+                    Dropped::Kept => {}
+                    Dropped::Replaced => return Ok(dropped),
+                }
+                break;
             }
         }
         Ok(dropped)
+    }
+
+    async fn try_drop(
+        &self,
+        number: i64,
+        default_days: Option<i32>,
+    ) -> Result<Dropped, sqlx::Error> {
+        let Some(mut transaction) = self.begin_writing().await? else {
+            return Ok(Dropped::Replaced);
+        };
+        // Nothing writes now; something may have been written since the first look.
+        if !is_over(&mut transaction, number, default_days).await? {
+            return Ok(Dropped::Kept);
+        }
+        sqlx::query(DROP_WAIT).execute(&mut *transaction).await?;
+        let drop = sqlx::query!(
+            "SELECT drop_ticket_partition(found_projection(), $1)",
+            number
+        )
+        .fetch_one(&mut *transaction)
+        .await;
+        match drop {
+            Ok(_) => {
+                transaction.commit().await?;
+                Ok(Dropped::Yes)
+            }
+            Err(error) if is_lock_timeout(&error) => {
+                transaction.rollback().await?;
+                Ok(Dropped::Held)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A transaction that has the tables for itself among those who write; none when they serve no more.
@@ -117,7 +151,17 @@ impl ProjectionStore {
     }
 }
 
-/// Somebody reads what was to be dropped.
+/// What became of an attempt to drop a partition.
+enum Dropped {
+    Yes,
+    /// Somebody reads what was to be dropped.
+    Held,
+    /// There is something in it again.
+    Kept,
+    /// These tables serve no more.
+    Replaced,
+}
+
 fn is_lock_timeout(error: &sqlx::Error) -> bool {
     let code = error
         .as_database_error()

@@ -5,21 +5,22 @@ use std::collections::BTreeMap;
 use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 
-use super::joined;
+use super::{Folded, joined};
 use crate::model::{Changes, ContactTold, Entry, Firing, Record, TicketKey};
 use crate::search_key::{phone_digits, search_key};
 
-/// Writes all that a batch changes besides the tickets, which are `records` as they are after it. Erasures are not among
-/// it.
+/// Writes all that a batch changes besides the tickets, which are written before. Erasures are not among it.
 pub(super) async fn save(
     connection: &mut PgConnection,
-    records: &BTreeMap<TicketKey, Record>,
-    changes: Changes,
+    folded: &Folded,
 ) -> Result<(), sqlx::Error> {
+    let changes = &folded.changes;
     add_entries(connection, &changes.entries).await?;
     add_firings(connection, &changes.firings).await?;
-    save_dealings(connection, records, &changes).await?;
-    save_contacts(connection, &changes).await
+    move_dealings(connection, &folded.records, &changes.moved).await?;
+    save_dealings(connection, &folded.records, changes).await?;
+    close_dealings(connection, &folded.records, &folded.closed_otherwise).await?;
+    save_contacts(connection, changes).await
 }
 
 async fn add_entries(connection: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx::Error> {
@@ -66,32 +67,41 @@ async fn add_firings(connection: &mut PgConnection, firings: &[Firing]) -> Resul
     Ok(())
 }
 
+/// Before dealings are saved: they are found by the contact as it is now.
+async fn move_dealings(
+    connection: &mut PgConnection,
+    records: &BTreeMap<TicketKey, Record>,
+    moved: &[TicketKey],
+) -> Result<(), sqlx::Error> {
+    let moved: Vec<_> = moved
+        .iter()
+        .filter_map(|key| records.get(key))
+        .map(|record| (record.ticket.key, record.ticket.contact.contact_id))
+        .collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    sqlx::query_file!(
+        "queries/move_dealings.sql",
+        &column!(moved, it => it.0.tenant_id),
+        &column!(moved, it => it.0.ticket_id),
+        &column!(moved, it => it.1),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 async fn save_dealings(
     connection: &mut PgConnection,
     records: &BTreeMap<TicketKey, Record>,
     changes: &Changes,
 ) -> Result<(), sqlx::Error> {
-    let moved: Vec<_> = changes
-        .moved
-        .iter()
-        .filter_map(|key| records.get(key))
-        .map(|record| (record.ticket.key, record.ticket.contact.contact_id))
-        .collect();
-    if !moved.is_empty() {
-        sqlx::query_file!(
-            "queries/move_dealings.sql",
-            &column!(moved, it => it.0.tenant_id),
-            &column!(moved, it => it.0.ticket_id),
-            &column!(moved, it => it.1),
-        )
-        .execute(&mut *connection)
-        .await?;
-    }
     let dealt: Vec<_> = changes
         .dealings
         .iter()
         .filter_map(|((key, agent_id), last_dealt_at)| {
-            Some((&records.get(key)?.ticket, *agent_id, *last_dealt_at))
+            Some((records.get(key)?, *agent_id, *last_dealt_at))
         })
         .collect();
     if dealt.is_empty() {
@@ -99,16 +109,48 @@ async fn save_dealings(
     }
     sqlx::query_file!(
         "queries/save_dealings.sql",
-        &column!(dealt, it => it.0.key.tenant_id),
+        &column!(dealt, it => it.0.ticket.key.tenant_id),
         &column!(dealt, it => it.1),
-        &column!(dealt, it => it.0.contact.contact_id),
-        &column!(dealt, it => it.0.key.ticket_id),
-        &column!(dealt, it => it.0.bot_id),
+        &column!(dealt, it => it.0.ticket.contact.contact_id),
+        &column!(dealt, it => it.0.ticket.key.ticket_id),
+        &column!(dealt, it => it.0.ticket.bot_id),
         &column!(dealt, it => it.2.to_sqlx()),
+        &column!(dealt, it => closed_at(it.0)) as _,
+        &column!(dealt, it => closed_interaction_at(it.0)) as _,
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Also dealings of agents who have nothing to do with what closed or opened the ticket.
+async fn close_dealings(
+    connection: &mut PgConnection,
+    records: &BTreeMap<TicketKey, Record>,
+    changed: &[TicketKey],
+) -> Result<(), sqlx::Error> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let changed: Vec<_> = changed.iter().filter_map(|key| records.get(key)).collect();
+    sqlx::query_file!(
+        "queries/close_dealings.sql",
+        &column!(changed, record => record.ticket.key.tenant_id),
+        &column!(changed, record => record.ticket.key.ticket_id),
+        &column!(changed, record => closed_at(record)) as _,
+        &column!(changed, record => closed_interaction_at(record)) as _,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn closed_at(record: &Record) -> Option<jiff_sqlx::Timestamp> {
+    record.closed_and_interaction().map(|(at, _)| at.to_sqlx())
+}
+
+fn closed_interaction_at(record: &Record) -> Option<jiff_sqlx::Timestamp> {
+    record.closed_and_interaction().map(|(_, at)| at.to_sqlx())
 }
 
 /// A contact with the last interaction that goes with what was told of it.

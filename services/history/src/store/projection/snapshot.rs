@@ -95,7 +95,7 @@ impl ProjectionStore {
         let mut folded = fold(snapshots, &calendars)?;
         let erasures = std::mem::take(&mut folded.changes.erasures);
         tickets::save(connection, folded.records.values()).await?;
-        rows::save(connection, &folded.records, folded.changes).await?;
+        rows::save(connection, &folded).await?;
         Ok(erasing::erase(connection, erasures).await?)
     }
 }

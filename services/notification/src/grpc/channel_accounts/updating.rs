@@ -54,7 +54,8 @@ impl ChannelAccounts {
         );
         violations.into_result()?;
 
-        let mut connection = self.pool.acquire().await.map_err(Error::from)?;
+        let reading = self.requests.read(tenant_id);
+        let mut connection = reading.await.map_err(Error::from)?;
         let stored = accounts::find(&mut connection, tenant_id, channel_account_id)
             .await
             .map_err(Error::from)?
@@ -117,7 +118,7 @@ impl ChannelAccounts {
         update: Update,
         key: &RequestKey,
     ) -> Result<UpdateChannelAccountResponse, Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.requests.begin(tenant_id).await?;
         if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
             return Ok(answer);
         }

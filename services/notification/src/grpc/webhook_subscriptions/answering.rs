@@ -28,7 +28,7 @@ impl WebhookSubscriptions {
         wishes: Wishes,
         key: &RequestKey,
     ) -> Result<CreateWebhookSubscriptionResponse, Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.requests.begin(actor.tenant_id).await?;
         let tenant_id = actor.tenant_id;
         let first: Option<CreateWebhookSubscriptionResponse> =
             requests::first_answer(&mut transaction, key).await?;
@@ -63,7 +63,7 @@ impl WebhookSubscriptions {
         update: Update,
         key: &RequestKey,
     ) -> Result<UpdateWebhookSubscriptionResponse, Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.requests.begin(actor.tenant_id).await?;
         if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
             return Ok(answer);
         }
@@ -100,7 +100,7 @@ impl WebhookSubscriptions {
         overlap_secs: f64,
         key: &RequestKey,
     ) -> Result<RotateWebhookSecretResponse, Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.requests.begin(actor.tenant_id).await?;
         let tenant_id = actor.tenant_id;
         let first: Option<RotateWebhookSecretResponse> =
             requests::first_answer(&mut transaction, key).await?;
@@ -137,7 +137,7 @@ impl WebhookSubscriptions {
         actor: &Actor,
         subscription_id: i64,
     ) -> Result<TestWebhookSubscriptionResponse, Error> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.requests.read(actor.tenant_id).await?;
         find(&mut connection, actor, subscription_id).await?;
         let tenant_id = actor.tenant_id;
         let endpoint = subscriptions::endpoint(&mut connection, tenant_id, subscription_id)
@@ -188,7 +188,7 @@ impl WebhookSubscriptions {
         start: Start,
         key: &RequestKey,
     ) -> Result<ReplayWebhookEventsResponse, Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.requests.begin(actor.tenant_id).await?;
         if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
             return Ok(answer);
         }

@@ -44,7 +44,12 @@ impl SettingsService {
     ) -> Result<proto::GetCalendarResponse, Status> {
         let actor = actor_of_tenant(&request)?;
         let calendar_id = requests::calendar_id(request.get_ref().calendar_id)?;
-        let stored = calendars::get(&mut *self.connection().await?, &actor, calendar_id).await?;
+        let stored = calendars::get(
+            &mut *self.connection(actor.tenant_id).await?,
+            &actor,
+            calendar_id,
+        )
+        .await?;
         Ok(proto::GetCalendarResponse {
             calendar: Some(calendars::to_proto(stored)),
         })
@@ -62,7 +67,7 @@ impl SettingsService {
             size => size.min(MAX_PAGE_SIZE),
         };
         let page = Page::read(filter, size, &request.page_token)?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(actor.tenant_id).await?;
         let found = calendars::list(&mut connection, &actor, page.after, page.limit()).await?;
         let (found, next_page_token) = page.finish_by_size(
             found,

@@ -17,7 +17,8 @@ impl SettingsService {
         let actor = actor_of_tenant(&request)?;
         let request = request.into_inner();
         let scope = requests::policy_scope(request.bot_id, request.queue_id)?;
-        let found = policies::get(&mut *self.connection().await?, &actor, scope).await?;
+        let found =
+            policies::get(&mut *self.connection(actor.tenant_id).await?, &actor, scope).await?;
         Ok(proto::GetInactivityPolicyResponse {
             policy: Some(found.policy),
             inherited: found.inherited,
@@ -90,7 +91,7 @@ impl SettingsService {
         let actor = actor_of_tenant(&request)?;
         let (scope, read) = requests::preview(request.get_ref())?;
         // The server ends the call at its caller's deadline, between two pages.
-        let found = preview::run(self.changes.pool(), &actor, scope, &read).await?;
+        let found = preview::run(self.changes.requests(), &actor, scope, &read).await?;
         Ok(proto::PreviewSettingsResponse {
             alerted_count: found.alerted,
             warned_count: found.warned,

@@ -14,7 +14,7 @@ impl TicketService {
         request: &ExplainTicketRequest,
     ) -> Result<Response<ExplainTicketResponse>, Status> {
         requests::check_ticket_id(request.ticket_id)?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(actor.tenant_id).await?;
         let explained =
             explain::explain_ticket(&mut connection, &self.policies, actor, request.ticket_id)
                 .await?;

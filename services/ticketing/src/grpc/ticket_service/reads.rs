@@ -21,7 +21,7 @@ impl TicketService {
         ticket_id: i64,
     ) -> Result<Response<GetTicketResponse>, Status> {
         requests::check_ticket_id(ticket_id)?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(actor.tenant_id).await?;
         let view = read::ticket(&mut connection, actor, ticket_id).await?;
         let ticket = tell(&mut connection, &self.policies, view).await?;
         Ok(Response::new(GetTicketResponse { ticket }))
@@ -40,7 +40,7 @@ impl TicketService {
         } else {
             page.after
         };
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(actor.tenant_id).await?;
         let ids = tickets::list(&mut connection, &query, before, page.limit()).await?;
         let (ids, next_page_token) = page.finish(ids, |id| *id);
         let keys: Vec<TicketKey> = ids
@@ -66,7 +66,7 @@ impl TicketService {
         requests::check_ticket_id(request.ticket_id)?;
         let filter = format!("messages {}", request.ticket_id);
         let page = Page::read(filter, or_100(request.page_size), &request.page_token)?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(actor.tenant_id).await?;
         let key = read::ticket(&mut connection, actor, request.ticket_id)
             .await?
             .facts
@@ -88,7 +88,7 @@ impl TicketService {
         requests::check_ticket_id(request.ticket_id)?;
         let filter = format!("events {}", request.ticket_id);
         let page = Page::read(filter, or_100(request.page_size), &request.page_token)?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(actor.tenant_id).await?;
         let key = read::ticket(&mut connection, actor, request.ticket_id)
             .await?
             .facts

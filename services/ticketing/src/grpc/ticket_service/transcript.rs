@@ -28,7 +28,7 @@ impl TicketService {
             request.ticket_id, request.include_internal, request.time_zone
         );
         let page = Page::read(filter, size, &request.page_token)?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection(actor.tenant_id).await?;
         let facts = read::ticket(&mut connection, actor, request.ticket_id)
             .await?
             .facts;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_stream::try_stream;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use plazo_database::TenantReader;
 use plazo_proto::ticketing::v1::watch_tickets_response::Update;
 use plazo_proto::ticketing::v1::{
     SnapshotBegin, SnapshotEnd, SnapshotReason, Ticket, WatchTicketsResponse,
@@ -147,6 +148,12 @@ impl Watcher {
         .boxed()
     }
 
+    /// For a watcher that has its turn to read.
+    async fn connection(&self) -> Result<TenantReader, Error> {
+        let reader = self.hub.requests().read_in_turn(self.query.tenant_id);
+        reader.await.map_err(Error::from)
+    }
+
     async fn reached(&self) -> Result<Reached, Status> {
         let reached = self.hub.reached().await;
         reached.ok_or_else(|| refuse(Ending::FeedReplaced))
@@ -203,6 +210,7 @@ impl Watcher {
         let matching = self.matching(&subscription).await?;
         // After the list: what left the list before it was read is among the changes, and what leaves later is held by then.
         let since = {
+            // Among the events of all tenants, which is their order: those of one could only be found by reading all.
             let mut connection = self.hub.pool().acquire().await.map_err(Error::from)?;
             let limit = MAX_EVENTS_BEHIND + 1;
             feed::changed_since(&mut connection, position, &self.query, limit).await?
@@ -236,7 +244,7 @@ impl Watcher {
     async fn matching(&self, subscription: &Subscription) -> Result<Vec<i64>, Status> {
         let most = self.hub.tickets_each();
         let limit = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
-        let mut connection = self.hub.pool().acquire().await.map_err(Error::from)?;
+        let mut connection = self.connection().await?;
         let ids = tickets::list(&mut connection, &self.query, i64::MAX, limit).await?;
         if ids.len() > most {
             subscription.end_as_too_large();
@@ -260,7 +268,7 @@ impl Watcher {
             })
             .collect();
         subscription.begin_read();
-        let mut connection = self.hub.pool().acquire().await.map_err(Error::from)?;
+        let mut connection = self.connection().await?;
         let read = self.hub.read(&mut connection, &keys).await?;
         subscription.take_read(read).map_err(refuse)
     }

@@ -19,6 +19,8 @@ CREATE FUNCTION movable.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLAT
     AS $$ SELECT to_timestamp(last_value / 1000.0) FROM movable.millis $$;
 CREATE FUNCTION movable.statement_timestamp() RETURNS timestamptz LANGUAGE sql STABLE
     AS $$ SELECT to_timestamp(last_value / 1000.0) FROM movable.millis $$;
+GRANT USAGE ON SCHEMA movable TO PUBLIC;
+GRANT SELECT ON SEQUENCE movable.millis TO PUBLIC;
 DO $$ BEGIN
     EXECUTE format('ALTER DATABASE %I SET search_path = public, movable, pg_catalog', current_database());
 END $$;

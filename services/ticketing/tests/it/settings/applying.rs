@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use plazo_database::BoundedPool;
 use plazo_proto::common::v1::AuthorKind;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
@@ -239,7 +238,7 @@ async fn an_application_goes_on_after_the_last_page_that_was_committed() {
     terminate().await;
     let mut registry = prometheus_client::registry::Registry::default();
     let replica = Applying::new(
-        Changes::new(BoundedPool::new(desk.fixture.pool.clone(), 10)),
+        Changes::new(desk.fixture.requests(), desk.fixture.pool.clone()),
         Arc::new(PolicyCache::new()),
         ApplyingMetrics::register(&mut registry),
     );
