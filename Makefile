@@ -72,11 +72,14 @@ bench: setup ## measure throughput, plans and latencies into target/bench, optim
 	@cargo build --locked --profile optimized -p plazo-ticketing -p plazo-timer -p plazo-notification -p plazo-history -p plazo
 	@cargo bench --quiet --locked --profile optimized -p plazo-tests --bench bench -- $(if $(QUICK),--quick) $(PARTS)
 
-lint: setup-test proto deny ## formatting, clippy without warnings, protos, licences and banned crates
+lint: setup-test proto deny ## formatting, clippy without warnings, Python, protos, licences and banned crates
 	$(call step,formatting)
 	@cargo fmt --all --check
 	$(call step,clippy)
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(call step,Python)
+	@ruff check --quiet tests $(scripts)/dashboards $(scripts)/sbom
+	@ruff format --quiet --check tests
 
 proto: setup-test ## lint, format and breaking changes of the protos
 	$(call step,protos)
@@ -86,9 +89,10 @@ deny: setup-test
 	$(call step,licences and banned crates)
 	@cargo deny --locked --log-level error check bans licenses sources
 
-fmt: setup-test ## format Rust and protos
+fmt: setup-test ## format Rust, protos and Python
 	@cargo fmt --all
 	@target/tools/venv/bin/buf format --write proto
+	@target/tools/venv/bin/ruff format --quiet tests
 
 sqlx: setup-test ## write the data of the checked queries anew, after a change of SQL or migrations
 	@$(scripts)/sqlx write

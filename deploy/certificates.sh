@@ -3,7 +3,7 @@
 # identity. In Kubernetes cert-manager does this.
 #
 #   deploy/certificates.sh FOLDER [NAME]...     names: ticketing timer notification history gateway public, all by default;
-#                                               and operator, for the calls of the runbook
+#                                               and operator, for the calls of the runbook; load, for `plazo load`
 #
 # FOLDER/authority/{ca.crt,ca.key} is made once and kept; FOLDER/NAME/{tls.crt,tls.key,ca.crt} are made anew each time, and
 # moved into place, so that what runs takes them up. Hand out FOLDER/NAME to who it is for, and keep FOLDER/authority/ca.key
@@ -40,7 +40,7 @@ fi
 
 for name in "${names[@]}"; do
     case "$name" in
-    ticketing | timer | notification | history)
+    ticketing | timer | notification | history | load)
         names_of="URI:spiffe://plazo/ns/plazo/sa/$name,DNS:$name"
         usage=serverAuth,clientAuth
         ;;

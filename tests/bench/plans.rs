@@ -12,6 +12,9 @@ use crate::report::Report;
 const SMALL_ROWS: f32 = 10_000.0;
 const SMALL_PAGES: i32 = 200;
 
+/// Of a partition, a period may want nearly all: then it is read from end to end with good reason, from so large a part on.
+const MOST: f64 = 0.5;
+
 /// The plans of a query: what its nodes are and what they read, as many as there were different ones.
 pub(crate) type Plans = BTreeMap<String, BTreeSet<Vec<Node>>>;
 
@@ -22,13 +25,24 @@ pub(crate) struct Node {
     kind: String,
     relation: Option<String>,
     index: Option<String>,
+    /// Of a scan: the rows that it is expected to find, with one digit, so that few plans differ by it alone.
+    rows: u64,
+    /// It is asked for one row: EXISTS wants no more.
+    ends_early: bool,
 }
+
+/// Big tables with their rows.
+type Big = BTreeMap<String, f64>;
 
 impl Node {
     /// The big table that this node reads from end to end.
-    fn scanned(&self, big: &BTreeSet<String>) -> Option<&str> {
+    fn scanned(&self, big: &Big) -> Option<&str> {
         let relation = self.relation.as_deref()?;
-        (self.kind == "Seq Scan" && big.contains(relation)).then_some(relation)
+        let rows = *big.get(relation)?;
+        let is_partition = without_number(relation) != relation;
+        let wants_most = is_partition && whole(self.rows) >= rows * MOST;
+        let reads_all = self.kind == "Seq Scan" && !self.ends_early && !wants_most;
+        reads_all.then_some(relation)
     }
 }
 
@@ -80,23 +94,42 @@ pub(crate) fn read(log: &str, application: &str) -> Plans {
         let plan: Value = serde_json::from_str(&text.replace('\t', " ")).expect("a plan is JSON");
         let query = plan["Query Text"].as_str().unwrap_or_default();
         let mut nodes = Vec::new();
-        add_nodes(&plan["Plan"], 0, &mut nodes);
+        add_nodes(&plan["Plan"], 0, false, &mut nodes);
         plans.entry(one_line(query)).or_default().insert(nodes);
     }
     plans
 }
 
-fn add_nodes(plan: &Value, depth: usize, nodes: &mut Vec<Node>) {
+fn add_nodes(plan: &Value, depth: usize, ends_early: bool, nodes: &mut Vec<Node>) {
     let text = |key: &str| plan[key].as_str().map(str::to_owned);
+    let kind = text("Node Type").unwrap_or_default();
+    let is_scan = kind == "Seq Scan";
+    let rows = plan["Plan Rows"].as_u64().unwrap_or_default();
+    // What stands in a query and is asked for once: EXISTS, unless a node must see all rows before it has the first.
+    let name = text("Subplan Name").unwrap_or_default();
+    let takes_all = ["Aggregate", "Sort", "Hash", "Materialize"].contains(&kind.as_str());
+    let ends_early = (ends_early || name.starts_with("InitPlan")) && !takes_all;
     nodes.push(Node {
         depth,
-        kind: text("Node Type").unwrap_or_default(),
+        kind,
         relation: text("Relation Name"),
         index: text("Index Name"),
+        rows: if is_scan { with_one_digit(rows) } else { 0 },
+        ends_early,
     });
     for child in plan["Plans"].as_array().into_iter().flatten() {
-        add_nodes(child, depth + 1, nodes);
+        add_nodes(child, depth + 1, ends_early, nodes);
     }
+}
+
+fn with_one_digit(number: u64) -> u64 {
+    let unit = 10_u64.pow(number.checked_ilog10().unwrap_or_default());
+    number / unit * unit
+}
+
+#[expect(clippy::cast_precision_loss, reason = "tables have fewer rows")]
+fn whole(rows: u64) -> f64 {
+    rows as f64
 }
 
 /// A query without its comments, on one line.
@@ -141,7 +174,7 @@ pub(crate) async fn judge(
     report.set(&format!("{prefix}plans"), seen);
     report.set(
         &format!("{prefix}big_tables"),
-        big.into_iter().collect::<Vec<_>>(),
+        big.into_keys().collect::<Vec<_>>(),
     );
     report.set(&format!("{prefix}sequential_scans"), scans.clone());
     println!(
@@ -159,7 +192,7 @@ pub(crate) async fn judge(
 }
 
 /// Adds a plan to the text, with one line for partitions that are read alike.
-fn show(nodes: &[Node], big: &BTreeSet<String>, text: &mut String) {
+fn show(nodes: &[Node], big: &Big, text: &mut String) {
     let mut lines: Vec<(String, usize)> = Vec::new();
     for node in nodes {
         let mut line = format!("  {}{}", "  ".repeat(node.depth), node.kind);
@@ -201,9 +234,9 @@ fn without_number(name: &str) -> String {
     parts.join("_")
 }
 
-async fn big_tables(connection: &mut PgConnection) -> BTreeSet<String> {
-    let names: Vec<String> = sqlx::query_scalar(
-        "SELECT relname::text FROM pg_class
+async fn big_tables(connection: &mut PgConnection) -> Big {
+    let tables: Vec<(String, f64)> = sqlx::query_as(
+        "SELECT relname::text, greatest(reltuples, 0)::float8 FROM pg_class
          WHERE relkind = 'r' AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
              AND (reltuples > $1 OR relpages > $2)",
     )
@@ -212,5 +245,5 @@ async fn big_tables(connection: &mut PgConnection) -> BTreeSet<String> {
     .fetch_all(connection)
     .await
     .expect("tables can be listed");
-    names.into_iter().collect()
+    tables.into_iter().collect()
 }

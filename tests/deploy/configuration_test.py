@@ -86,9 +86,7 @@ class ConfigurationTest(unittest.TestCase):
                             for each in certificates
                             if each["metadata"]["name"] == endpoint.hostname
                         )
-                        self.assertEqual(
-                            certificate["spec"]["uris"], [section["server_identity"]]
-                        )
+                        self.assertEqual(certificate["spec"]["uris"], [section["server_identity"]])
 
     def test_each_certificate_is_for_one_identity(self) -> None:
         for overlay in WHOLE:
@@ -145,7 +143,7 @@ class ConfigurationTest(unittest.TestCase):
 
 def value_of(name: str) -> str:
     """A value of the kind that a Secret or the cluster gives."""
-    if name.endswith("__URL") or name.endswith("_URL"):
+    if name.endswith("_URL"):
         redis = "redis://timer:secret@redis:6379/0"
         return redis if "REDIS" in name else "postgres://one:secret@postgres:5432/one"
     return "replica-1"

@@ -79,9 +79,7 @@ class ContainerfileTest(unittest.TestCase):
     def test_empty_sources_make_a_workspace(self) -> None:
         """The commands of the stage `manifests`, on a copy; cargo must find all that the real
         sources have."""
-        (command,) = re.findall(
-            r"AS manifests\nCOPY \. \.\nRUN (.*?)\n\n", self.text, re.DOTALL
-        )
+        (command,) = re.findall(r"AS manifests\nCOPY \. \.\nRUN (.*?)\n\n", self.text, re.DOTALL)
         with tempfile.TemporaryDirectory() as folder:
             for name in COPIED:
                 source, target = ROOT / name, Path(folder) / name

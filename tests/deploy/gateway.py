@@ -322,9 +322,7 @@ def _endpoint(host: str, port: int) -> dict[str, Any]:
 def public_listener(configuration: dict[str, Any]) -> dict[str, Any]:
     """The listener for callers outside."""
     (found,) = (
-        each
-        for each in configuration["static_resources"]["listeners"]
-        if each["name"] == "public"
+        each for each in configuration["static_resources"]["listeners"] if each["name"] == "public"
     )
     listener: dict[str, Any] = found
     return listener

@@ -92,7 +92,7 @@ class ManifestsTest(unittest.TestCase):
             for name in CONFIG_MAPS_BY_HAND:
                 known["ConfigMap", name] = {}
             for manifest in manifests:
-                for path, reference in references(manifest["spec"] if "spec" in manifest else {}):
+                for path, reference in references(manifest.get("spec", {})):
                     if "fieldPath" in reference or path.endswith("secretRef"):
                         continue
                     if reference.get("kind") == "ClusterIssuer":

@@ -31,6 +31,8 @@ READY_TIMEOUT_S = 120.0
 NETWORK = 2 + os.getpid() % 250
 # The role that each key of a database's Secret logs in as.
 LOGINS = {"url": "background", "request_url": "request", "migration_url": "owner"}
+# Of the units of memory in manifests.
+KIB = {"Mi": 1024, "Gi": 1024 * 1024}
 HEALTH = "/grpc.health.v1.Health/Check"
 
 
@@ -56,7 +58,12 @@ class Pod:
         self._folder = cluster.folder / f"{self.name}-{address}"
         self._folder.mkdir()
         self._mount(spec["volumes"])
-        environment = {each["name"]: cluster.value(self, each) for each in self._container["env"]}
+        environment = {
+            key: value
+            for source in self._container.get("envFrom", [])
+            for key, value in cluster.secrets.get(source["secretRef"]["name"], {}).items()
+        }
+        environment |= {each["name"]: cluster.value(self, each) for each in self._container["env"]}
         arguments = [self._placed(each) for each in self._container["args"]]
         path = program(Path(self._container["command"][0]).name)
         self.log = self._folder / "log"
@@ -78,9 +85,7 @@ class Pod:
             folder = self._folder / volume["name"]
             if volume["name"] == "config":
                 folder.mkdir()
-                manifest = named(
-                    rendered(OVERLAY), "ConfigMap", volume["configMap"]["name"]
-                )
+                manifest = named(rendered(OVERLAY), "ConfigMap", volume["configMap"]["name"])
                 for name, text in manifest["data"].items():
                     (folder / name).write_text(self._placed(text))
             elif volume["name"] == "tls":
@@ -121,11 +126,30 @@ class Pod:
                 return False
         return bool(answer == b"\x08\x01")
 
+    def period_s(self, kind: str) -> float:
+        """How often the kubelet asks."""
+        return float(self._container[kind]["periodSeconds"])
+
+    def allows_failures(self, kind: str, in_a_row: int) -> bool:
+        """Whether the kubelet does nothing yet after so many failures of a probe."""
+        return in_a_row < int(self._container[kind]["failureThreshold"])
+
     def is_ready(self) -> bool:
         """Started, alive and ready; fails when the process has ended."""
         if self.process.poll() is not None:
             raise AssertionError(f"{self.name} ended:\n{self.log.read_text()[-3000:]}")
         return all(map(self.probe, ("startupProbe", "livenessProbe", "readinessProbe")))
+
+    def check_memory(self) -> None:
+        """Fails if it ever took more memory than the kernel would have let it."""
+        limit = self._container["resources"]["limits"]["memory"]
+        (peak,) = (
+            line.split()[1]
+            for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+            if line.startswith("VmHWM:")
+        )
+        if int(peak) > int(limit[:-2]) * KIB[limit[-2:]]:
+            raise AssertionError(f"{self.name} took {peak} KiB, and may take {limit}")
 
     def end(self, pause_s: float | None = None) -> float:
         """Ends it as the kubelet would: preStop, SIGTERM, and no longer than the grace. Returns how
@@ -134,12 +158,42 @@ class Pod:
             pause_s = self._container["lifecycle"]["preStop"]["sleep"]["seconds"]
         pause_over = time.monotonic() + pause_s
         wait_for("preStop is over", lambda: time.monotonic() >= pause_over, pause_s + 5)
+        self.check_memory()
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout=self._grace_s - pause_s)
         if code != 0:
             raise AssertionError(f"{self.name} ended with {code}:\n{self.log.read_text()[-3000:]}")
         return time.monotonic() - started
+
+
+class Kubelet:
+    """Asks a pod as its probes say, from when it is ready until it is told to go. Unlike the real
+    one it does nothing when a probe fails as often as it may not, but tells."""
+
+    def __init__(self, pod: Pod, problems: list[str]) -> None:
+        self._pod = pod
+        self._problems = problems
+        self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._probe, args=(kind,))
+            for kind in ("livenessProbe", "readinessProbe")
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _probe(self, kind: str) -> None:
+        in_a_row = 0
+        while not self._ended.wait(self._pod.period_s(kind)):
+            in_a_row = 0 if self._pod.probe(kind) else in_a_row + 1
+            if not self._pod.allows_failures(kind, in_a_row):
+                self._problems.append(f"{kind} of {self._pod.name} failed {in_a_row} times")
+
+    def stop(self) -> None:
+        """Asks no more."""
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
 
 
 class Pods:
@@ -154,9 +208,15 @@ class Pods:
         self._lock = threading.Lock()
         self._next = dict.fromkeys(SERVICES, 1)
         self.ready: dict[str, list[Pod]] = {name: [] for name in SERVICES}
+        # Secrets that a pod's environment is taken from as a whole, by their names.
+        self.secrets: dict[str, dict[str, str]] = {}
         # Called with all pods that run, when one came or went.
         self.on_change: Callable[[list[Pod]], None] = lambda pods: None
+        # Probes that failed as often as they may not.
+        self.failed_probes: list[str] = []
         self._running: list[Pod] = []
+        self._started: list[Pod] = []
+        self._kubelets: dict[Pod, Kubelet] = {}
 
     def value(self, pod: Pod, variable: dict[str, Any]) -> str:
         """The value of a variable of the environment; Secrets are those of the private stores."""
@@ -202,8 +262,10 @@ class Pods:
         address = f"127.{NETWORK}.{SERVICES.index(name) + 1}.{self._next[name]}"
         self._next[name] += 1
         pod = Pod(self, named(rendered(OVERLAY), "Deployment", name), address)
+        self._started.append(pod)
         wait_for(f"{name} is ready", pod.is_ready, READY_TIMEOUT_S)
         self.ready[name].append(pod)
+        self._kubelets[pod] = Kubelet(pod, self.failed_probes)
         self._note(pod, runs=True)
         self.write_hosts()
         return pod
@@ -215,6 +277,7 @@ class Pods:
             self.add(name)
             self.ready[name].remove(leaving)
             self.write_hosts()
+            self._kubelets.pop(leaving).stop()
             leaving.end()
             self._note(leaving, runs=False)
 
@@ -249,12 +312,13 @@ class Pods:
 
     def stop(self) -> None:
         """Ends everything."""
-        for name, pods in self.ready.items():
-            for pod in pods:
-                pod.process.terminate()
-        for pods in self.ready.values():
-            for pod in pods:
-                pod.process.wait(timeout=60)
+        for kubelet in self._kubelets.values():
+            kubelet.stop()
+        for pod in self._started:
+            # Does nothing to one that has ended.
+            pod.process.terminate()
+        for pod in self._started:
+            pod.process.wait(timeout=60)
         self.stores.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -262,9 +326,12 @@ class Pods:
 def has_namespaces() -> bool:
     """Whether this machine lets the account have a mount namespace of its own."""
     try:
-        return subprocess.run(
-            in_namespace(Path("/etc/hosts"), ["true"]), capture_output=True, check=False
-        ).returncode == 0
+        return (
+            subprocess.run(
+                in_namespace(Path("/etc/hosts"), ["true"]), capture_output=True, check=False
+            ).returncode
+            == 0
+        )
     except FileNotFoundError:
         return False
 

@@ -133,13 +133,10 @@ class Scraper:
         """The targets that do not answer."""
         return self.query('up{job="plazo"} == 0')
 
-    def firing(self) -> set[str]:
-        """The alerts that fire."""
-        return {
-            each["labels"]["alertname"]
-            for each in self._ask("alerts")["alerts"]
-            if each["state"] == "firing"
-        }
+    def fired(self) -> set[str]:
+        """The alerts that have fired at any time since it was started."""
+        found = self.query('count by (alertname) (last_over_time(ALERTS{alertstate="firing"}[1h]))')
+        return {labels.removeprefix("alertname=") for labels in found}
 
     def stop(self) -> None:
         """Ends it."""

@@ -29,9 +29,7 @@ class SecuredServices(SeparateServices):
             here = self.base_port + index
             text = text.replace(f'"0.0.0.0:{port}"', f'"127.0.0.1:{here}"')
             text = text.replace(f'"https://{other}:{port}"', f'"https://127.0.0.1:{here}"')
-            text = text.replace(
-                f'"0.0.0.0:{port + 1000}"', f'"127.0.0.1:{here + HEALTH_OFFSET}"'
-            )
+            text = text.replace(f'"0.0.0.0:{port + 1000}"', f'"127.0.0.1:{here + HEALTH_OFFSET}"')
             text = text.replace(f'"0.0.0.0:{port + 4000}"', f'"127.0.0.1:{here + 4000}"')
         text = text.replace('"0.0.0.0:8003"', '"127.0.0.1:0"')
         text = text.replace("/var/run/plazo/tls", str(self._files.certificates / name))
@@ -46,9 +44,7 @@ class SecuredServices(SeparateServices):
             for key, value in self._environment.items()
             if "__DATABASE__" in key or "__REDIS__" in key
         }
-        self._services[name] = self.spawn(
-            f"plazo-{name}", ["--config", str(path)], environment
-        )
+        self._services[name] = self.spawn(f"plazo-{name}", ["--config", str(path)], environment)
 
     def _wait_for_service(self, name: str) -> int:
         port = self.base_port + HEALTH_OFFSET + SERVICES.index(name)

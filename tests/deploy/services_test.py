@@ -15,10 +15,15 @@ from plazo.history.v1 import history_service_pb2 as history
 from plazo.history.v1 import history_service_pb2_grpc
 from plazo.notification.v1 import notification_service_pb2 as notification
 from plazo.notification.v1 import notification_service_pb2_grpc
-from plazo.ticketing.v1 import contact_pb2, contact_pb2_grpc
+from plazo.ticketing.v1 import (
+    contact_pb2,
+    contact_pb2_grpc,
+    settings_pb2_grpc,
+    ticket_pb2,
+    ticket_service_pb2,
+    ticket_service_pb2_grpc,
+)
 from plazo.ticketing.v1 import settings_pb2 as settings
-from plazo.ticketing.v1 import settings_pb2_grpc
-from plazo.ticketing.v1 import ticket_pb2, ticket_service_pb2, ticket_service_pb2_grpc
 from plazo.timer.v1 import timer_service_pb2 as timer
 from plazo.timer.v1 import timer_service_pb2_grpc
 
@@ -47,9 +52,7 @@ class ServicesTest(unittest.TestCase):
         cls.services = SecuredServices(cls.files)
         cls.addClassCleanup(cls.services.stop)
         cls.services.start()
-        cls.gateway = Gateway(
-            cls.files, {name: [cls.services.endpoint(name)] for name in SERVICES}
-        )
+        cls.gateway = Gateway(cls.files, {name: [cls.services.endpoint(name)] for name in SERVICES})
         cls.gateway.start()
         cls.addClassCleanup(cls.gateway.stop)
         cls.gateway.wait_for_backends()
@@ -85,9 +88,7 @@ class ServicesTest(unittest.TestCase):
             **self.signed(),
         )
         agent = bots.CreateAgent(
-            settings.CreateAgentRequest(
-                agent=settings.Agent(name="Ana", bot_ids=[bot.bot_id])
-            ),
+            settings.CreateAgentRequest(agent=settings.Agent(name="Ana", bot_ids=[bot.bot_id])),
             **self.signed(),
         ).agent
         contact = contacts.CreateContact(
@@ -221,9 +222,10 @@ class ServicesTest(unittest.TestCase):
         self.assertEqual(results["watched"]["value"], ["snapshotBegin", "snapshotEnd"])
         self.assertEqual(results["tokenless"]["code"], "Unauthenticated")
         self.assertEqual(results["internal"]["code"], "Unimplemented")
-        known, unknown = results["preflight"][ORIGIN], results["preflight"][
-            "https://elsewhere.example"
-        ]
+        known, unknown = (
+            results["preflight"][ORIGIN],
+            results["preflight"]["https://elsewhere.example"],
+        )
         self.assertEqual(known, {"status": 200, "origin": ORIGIN})
         self.assertIsNone(unknown["origin"])
 

@@ -75,6 +75,10 @@ async fn a_row_that_differs_is_found() {
             "INSERT INTO dealings SELECT tenant_id, 999, contact_id, ticket_id, bot_id, last_dealt_at FROM dealings",
             "dealings 1/999: extra",
         ),
+        (
+            "UPDATE dealings SET contact_other_keys = ' x'",
+            ": has_keys_of_contact",
+        ),
         ("UPDATE contacts SET name_key = 'x'", ": name_key"),
     ] {
         sqlx::query(spoil)

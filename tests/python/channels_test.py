@@ -57,7 +57,7 @@ class Listener:
 
         class Handler(BaseHTTPRequestHandler):
             # As the base class wants it to be called.
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 try:
@@ -204,9 +204,7 @@ class ChannelsTest(unittest.TestCase):
                 close_after=after(CLOSE_AFTER_S), closing_text=CLOSING_TEXT
             ),
         )
-        calls.SetInactivityPolicy(
-            settings.SetInactivityPolicyRequest(bot_id=bot_id, policy=policy)
-        )
+        calls.SetInactivityPolicy(settings.SetInactivityPolicyRequest(bot_id=bot_id, policy=policy))
         agent = settings.Agent(name="Bruno", bot_ids=[bot_id])
         request = settings.CreateAgentRequest(agent=agent)
         return bot_id, calls.CreateAgent(request).agent.agent_id
@@ -298,8 +296,10 @@ class ChannelsTest(unittest.TestCase):
         self.assertEqual(warning.message.kind, active_message.ACTIVE_MESSAGE_KIND_WARNING)
         eventually(
             "the delivery",
-            lambda: self.messages(opened.ticket_id)[0].state
-            == active_message.ACTIVE_MESSAGE_STATE_DELIVERED,
+            lambda: (
+                self.messages(opened.ticket_id)[0].state
+                == active_message.ACTIVE_MESSAGE_STATE_DELIVERED
+            ),
         )
 
         self.agent_writes(opened.ticket_id)
@@ -335,9 +335,7 @@ class ChannelsTest(unittest.TestCase):
     def open_the_history(self) -> None:
         """To the agent, and as soon as a ticket is closed."""
         calls = self.client.history_settings
-        calls.SetBotHistory(
-            history_settings.SetBotHistoryRequest(bot_id=self.bot_id, enabled=True)
-        )
+        calls.SetBotHistory(history_settings.SetBotHistoryRequest(bot_id=self.bot_id, enabled=True))
         calls.SetAgentAccess(
             history_settings.SetAgentAccessRequest(agent_ids=[self.agent_id], granted=True)
         )
@@ -379,12 +377,14 @@ class ChannelsTest(unittest.TestCase):
         self.assertEqual(resumed.agent_id, self.agent_id)
         eventually(
             "the state",
-            lambda: [
-                one.state
-                for one in self.messages(answer.ticket_id)
-                if one.message.idempotency_key == answer.idempotency_key
-            ]
-            == [active_message.ACTIVE_MESSAGE_STATE_SENT],
+            lambda: (
+                [
+                    one.state
+                    for one in self.messages(answer.ticket_id)
+                    if one.message.idempotency_key == answer.idempotency_key
+                ]
+                == [active_message.ACTIVE_MESSAGE_STATE_SENT]
+            ),
         )
         self.assertEqual(self.whatsapp.texts().count(text), 1)
 

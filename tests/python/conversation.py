@@ -333,9 +333,7 @@ def does(what: str, at: float, slack_s: float = 0.25) -> Step:
     return Step(at, act, slack_s)
 
 
-def changes_policy(
-    at: float, inactivity: settings.InactivityPolicy, applies: bool = False
-) -> Step:
+def changes_policy(at: float, inactivity: settings.InactivityPolicy, applies: bool = False) -> Step:
     """The administrator puts another policy in force, for open tickets too if it applies to
     them."""
     return Step(at, lambda play: play.desk.set_policy(inactivity, applies))

@@ -477,9 +477,7 @@ class ExamplesTest(unittest.TestCase):
     def test_warnings_and_closing_texts_are_sent_once(self) -> None:
         for example, recording in self.each():
             with self.subTest(example.name):
-                check_messages(
-                    self, recording, list(example.messages), example.seconds_left
-                )
+                check_messages(self, recording, list(example.messages), example.seconds_left)
                 check_accepted_on_time(self, recording)
 
     def test_what_is_closed_is_closed_as_the_settings_say_and_the_rest_is_open(self) -> None:
@@ -495,9 +493,7 @@ class ExamplesTest(unittest.TestCase):
     def test_history_shows_the_conversation(self) -> None:
         for example, recording in self.each():
             with self.subTest(example.name):
-                check_conversation(
-                    self, recording, example.conversation, example.seconds_left
-                )
+                check_conversation(self, recording, example.conversation, example.seconds_left)
 
     def test_a_watcher_sees_yellow_red_and_the_close_live(self) -> None:
         recording = self.recordings[WATCHED]

@@ -9,9 +9,15 @@ import uuid
 
 import grpc
 from plazo.common.v1 import common_pb2 as common
-from plazo.ticketing.v1 import contact_pb2, contact_pb2_grpc
-from plazo.ticketing.v1 import settings_pb2, settings_pb2_grpc
-from plazo.ticketing.v1 import ticket_pb2, ticket_service_pb2, ticket_service_pb2_grpc
+from plazo.ticketing.v1 import (
+    contact_pb2,
+    contact_pb2_grpc,
+    settings_pb2,
+    settings_pb2_grpc,
+    ticket_pb2,
+    ticket_service_pb2,
+    ticket_service_pb2_grpc,
+)
 
 ADMINISTRATOR = [
     ("plazo-tenant", "1"),

@@ -20,12 +20,6 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-from google.protobuf import descriptor_pool, json_format, message_factory
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.cog.plugins import register_default_plugins
-from grafana_foundation_sdk.models import dashboard as schema
-
 # Their descriptors are found by name.
 import plazo.history.v1.projection_service_pb2
 import plazo.history.v1.report_service_pb2
@@ -35,7 +29,13 @@ import plazo.ticketing.v1.erasure_service_pb2
 import plazo.ticketing.v1.snapshot_service_pb2
 import plazo.ticketing.v1.ticket_service_pb2
 import plazo.timer.v1.ticket_handler_service_pb2
-import plazo.timer.v1.timer_service_pb2
+import plazo.timer.v1.timer_service_pb2  # noqa: F401
+import yaml
+from google.protobuf import descriptor_pool, json_format, message_factory
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models import dashboard as schema
+
 from cluster import METRICS_PORT_OFFSET, SERVICES, Cluster, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,7 +118,11 @@ class Files(unittest.TestCase):
 
     def promtool(self, *arguments: str) -> None:
         done = subprocess.run(
-            [tool("promtool"), *arguments], capture_output=True, text=True, timeout=300
+            [tool("promtool"), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
         )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
@@ -134,7 +138,7 @@ class Files(unittest.TestCase):
 
     def test_each_alert_has_an_entry_in_the_runbook(self) -> None:
         runbook = (TELEMETRY / "RUNBOOK.md").read_text()
-        entries = re.findall(r"^### (\w+)$(.*?)(?=^##|\Z)", runbook, re.M | re.S)
+        entries = re.findall(r"^### (\w+)$(.*?)(?=^##|\Z)", runbook, re.MULTILINE | re.DOTALL)
         self.assertEqual([name for name, _ in entries], list(dict(entries)), "each once")
         self.assertEqual(set(dict(entries)), set(alerts()))
         for name, entry in entries:
@@ -174,12 +178,12 @@ class Files(unittest.TestCase):
         for path in (ROOT / "proto").rglob("*.proto"):
             text = path.read_text()
             if f"service {short} {{" in text:
-                return re.search(r"^package (.*);", text, re.M)[1] + "." + short
+                return re.search(r"^package (.*);", text, re.MULTILINE)[1] + "." + short
         raise AssertionError(f"no service {short}")
 
     def test_dashboards_are_as_generated_and_fit_the_schema(self) -> None:
         command = [sys.executable, str(ROOT / ".config/scripts/dashboards"), "--check"]
-        self.assertEqual(subprocess.run(command).returncode, 0)
+        self.assertEqual(subprocess.run(command, check=False).returncode, 0)
         register_default_plugins()
         for path in DASHBOARDS:
             written = json.loads(path.read_text())
@@ -307,9 +311,13 @@ class Scraped(unittest.TestCase):
             if cls.process.poll() is not None:
                 break
             try:
-                up = cls.ask("query", query='count(sum_over_time(up{job="plazo"}[1m]) >= 4)')["result"]
+                up = cls.ask("query", query='count(sum_over_time(up{job="plazo"}[1m]) >= 4)')[
+                    "result"
+                ]
                 health = {
-                    rule["health"] for group in cls.ask("rules")["groups"] for rule in group["rules"]
+                    rule["health"]
+                    for group in cls.ask("rules")["groups"]
+                    for rule in group["rules"]
                 }
                 last = f"{up} {health}"
                 is_up = up and up[0]["value"][1] == "4"
@@ -354,9 +362,7 @@ class Scraped(unittest.TestCase):
             for target in self.ask("targets", state="active")["activeTargets"]
             if target["scrapePool"] == "pods"
         }
-        self.assertEqual(
-            {dict(labels)["service"] for labels in found}, set(SERVICES), found
-        )
+        self.assertEqual({dict(labels)["service"] for labels in found}, set(SERVICES), found)
         for labels in map(dict, found):
             self.assertEqual(labels["namespace"], "plazo")
             self.assertEqual(labels["pod"], f"{labels['service']}-1")

@@ -102,9 +102,7 @@ class Traces(unittest.TestCase):
         linked = self.receiver.wait_for(lambda span: span.name == HANDLE and is_linked(span))
         for handling in linked:
             self.assertNotEqual(handling.trace_id, message.trace_id)
-            (firing,) = self.receiver.wait_for(
-                lambda span: span.span_id == handling.parent_span_id  # noqa: B023
-            )
+            (firing,) = self.receiver.wait_for(lambda span: span.span_id == handling.parent_span_id)
             self.assertEqual((firing.name, firing.trace_id), ("fire", handling.trace_id))
             self.assertEqual(firing.parent_span_id, b"")
             attributes = {each.key: each.value.int_value for each in firing.attributes}

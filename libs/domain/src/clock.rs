@@ -159,6 +159,37 @@ impl Clock {
         self.state.hold_until.is_some_and(|until| until <= now)
     }
 
+    /// Whether nothing tells this clock from an earlier one of the same ticket but its alerts, the stages that are over,
+    /// and what is due next: all that [`advance`](crate::advance) changes when alerts fire.
+    pub fn differs_in_alerts_only(&self, earlier: &Self) -> bool {
+        let ClockState {
+            cycle,
+            agent_cycle,
+            next_due_at,
+            alert,
+            agent_alert,
+            ..
+        } = self.state.clone();
+        let with_stages_of = |cycle: Option<Cycle>, earlier: &Option<Cycle>| match (cycle, earlier)
+        {
+            (Some(cycle), Some(earlier)) => Some(Cycle {
+                done: cycle.done,
+                due_at: cycle.due_at,
+                ..*earlier
+            }),
+            (_, earlier) => *earlier,
+        };
+        let expected = ClockState {
+            cycle: with_stages_of(cycle, &earlier.state.cycle),
+            agent_cycle: with_stages_of(agent_cycle, &earlier.state.agent_cycle),
+            next_due_at,
+            alert,
+            agent_alert,
+            ..earlier.state.clone()
+        };
+        self.state == expected
+    }
+
     /// The ticket was opened at `at`. Where the policy closes tickets that no agent has written in, a
     /// cycle begins.
     pub fn opened(&mut self, at: Timestamp, in_force: Option<InForce<'_>>) -> Vec<StartedCycle> {

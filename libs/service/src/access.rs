@@ -16,15 +16,26 @@
 //! `nbf`, `iat`, `plazo_permissions` and `plazo_bots` may be absent; the last means none then, and all for administrators.
 //! `plazo_bots` may be `"*"` too.
 //!
+//! A connection whose client certificate has ended since it was made is of no use, whatever its calls hold: they are
+//! refused, and the connection is closed a moment later, so that the client makes another.
+//!
 //! Reasons of refusals, in the `ErrorInfo` of each: UNAUTHENTICATED with `TOKEN_MISSING`, `TOKEN_MALFORMED`,
 //! `ISSUER_UNKNOWN`, `ALGORITHM_REFUSED`, `KEY_UNKNOWN`, `SIGNATURE_WRONG`, `AUDIENCE_WRONG`, `TOKEN_EXPIRED`,
-//! `TOKEN_NOT_YET_VALID`, `CLAIM_INVALID`, `ACTOR_MISSING` and `ACTOR_INVALID` (metadata); UNAVAILABLE with
-//! `KEYS_UNAVAILABLE`; PERMISSION_DENIED with `PERMISSION_DENIED`; UNIMPLEMENTED with `METHOD_UNKNOWN`; RESOURCE_EXHAUSTED
-//! with `ACTOR_RATE_LIMITED` and `TENANT_RATE_LIMITED`, and with the time until there is room again.
+//! `TOKEN_NOT_YET_VALID`, `CLAIM_INVALID`, `CERTIFICATE_EXPIRED`, `ACTOR_MISSING` and `ACTOR_INVALID` (metadata); UNAVAILABLE
+//! with `KEYS_UNAVAILABLE`; PERMISSION_DENIED with `PERMISSION_DENIED`; UNIMPLEMENTED with `METHOD_UNKNOWN`;
+//! RESOURCE_EXHAUSTED with `ACTOR_RATE_LIMITED` and `TENANT_RATE_LIMITED`, and with the time until there is room again.
+//!
+//! A stream ends with what let it in: UNAUTHENTICATED with `TOKEN_EXPIRED` or `CERTIFICATE_EXPIRED`. That of a service known by
+//! its certificate also ends when it has gone on for `access.peer_stream_max_age_ms`, so that the service is looked at again:
+//! UNAVAILABLE with `STREAM_RENEWAL_DUE`. Who opens it again goes on from where it was, as after every other end
+//! ([`renewal_of`](crate::status::renewal_of)).
 
 mod algorithm;
 mod claims;
 mod config;
+mod end;
+#[doc(hidden)]
+pub mod fuzzing;
 mod keeper;
 mod keys;
 mod limits;
@@ -56,6 +67,7 @@ use token::{Issuer, Unverified};
 
 pub use algorithm::TokenAlgorithm;
 pub use config::{AccessConfig, IssuerConfig, KeysConfig, LimitsConfig, PeerConfig};
+pub(crate) use end::{AccessEnd, EndReason};
 pub(crate) use metrics::AccessMetrics;
 pub(crate) use refusal::Refusal;
 
@@ -63,6 +75,8 @@ pub(crate) use refusal::Refusal;
 const TIDY_PERIOD: Duration = Duration::from_secs(5);
 /// The key of the section in a service's configuration.
 const SECTION: &str = "access";
+/// What a log line tells at most of a name that others made up, in characters.
+const MAX_LOGGED_CHARS: usize = 120;
 
 /// Who may call one server.
 #[derive(Debug)]
@@ -70,6 +84,8 @@ pub(crate) struct Access {
     issuers: Vec<Issuer>,
     peers: Peers,
     believe_metadata: Option<bool>,
+    peer_stream_max_age: Duration,
+    first_keys_wait: Duration,
     max_token_bytes: usize,
     limits: Limits,
     metrics: AccessMetrics,
@@ -79,8 +95,8 @@ pub(crate) struct Access {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) actor: Actor,
-    /// The end of the token.
-    pub(crate) ends_at: Option<Timestamp>,
+    /// When a stream ends.
+    pub(crate) end: Option<AccessEnd>,
 }
 
 impl Access {
@@ -114,6 +130,8 @@ impl Access {
             issuers,
             peers: Peers::new(&config.peers, served, SECTION)?,
             believe_metadata: config.believe_metadata,
+            peer_stream_max_age: Duration::from_millis(config.peer_stream_max_age_ms),
+            first_keys_wait: Duration::from_millis(config.keys.first_keys_wait_ms),
             max_token_bytes: config.max_token_bytes,
             limits: Limits::new(&config.limits),
             metrics,
@@ -133,6 +151,33 @@ impl Access {
         futures::future::join(keys, tidying).await.1
     }
 
+    /// Whether the keys of each issuer were fetched at least once.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.issuers.iter().all(|issuer| issuer.keys.has_keys())
+    }
+
+    /// Returns when the keys of each issuer were fetched at least once, or after the time of the configuration: an issuer
+    /// that is away must not keep from work who does not need it.
+    pub(crate) async fn wait_for_keys(&self) {
+        let all = join_all(
+            self.issuers
+                .iter()
+                .map(|issuer| issuer.keys.wait_for_keys()),
+        );
+        if tokio::time::timeout(self.first_keys_wait, all)
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        for issuer in self.issuers.iter().filter(|issuer| !issuer.keys.has_keys()) {
+            tracing::warn!(
+                issuer = issuer.name(),
+                "an issuer's keys could not be fetched since the start, and its tokens are refused; the others are served"
+            );
+        }
+    }
+
     /// Makes the actor of a call, and takes from the request what it was made of. The actor's permissions have not been
     /// looked at yet.
     pub(crate) async fn identify(&self, request: &mut Parts) -> Result<Admitted, Refusal> {
@@ -147,14 +192,26 @@ impl Access {
         self.limits.check(actor)
     }
 
-    /// Counts and logs a refusal: what is wrong with the call, and nothing of what it holds.
-    pub(crate) fn note(&self, refusal: &Refusal) {
+    /// Counts and logs a refusal: what is wrong with the call, what was called, and which certificate could not call it,
+    /// but nothing of what the call holds.
+    pub(crate) fn note(&self, refusal: &Refusal, request: &Parts) {
         let reason = refusal.reason();
         self.metrics.refused(reason);
-        tracing::info!(target: "plazo_access", reason, claim = refusal.claim(), "call refused");
+        let path = printable(request.uri.path());
+        let peer = request.extensions.get::<PeerIdentity>();
+        let peer = peer
+            .filter(|peer| refusal.concerns_peer() && !peer.uris.is_empty())
+            .map(|peer| printable(&peer.uris.join(" ")));
+        tracing::info!(
+            target: "plazo_access", reason, claim = refusal.claim(), path, peer, "call refused"
+        );
     }
 
     async fn find_actor(&self, request: &Parts) -> Result<Admitted, Refusal> {
+        let peer = request.extensions.get::<PeerIdentity>();
+        if peer.is_some_and(|peer| peer.has_expired(Timestamp::now())) {
+            return Err(Refusal::CertificateExpired);
+        }
         if let Some(token) = self.bearer(&request.headers)? {
             let token = Unverified::parse(token)?;
             let name = token.issuer()?;
@@ -163,16 +220,15 @@ impl Access {
             let checked = issuer.check(&token, Timestamp::now()).await?;
             return Ok(Admitted {
                 actor: checked.actor,
-                ends_at: Some(checked.ends_at),
+                end: AccessEnd::of_token(checked.ends_at),
             });
         }
-        let peer = request.extensions.get::<PeerIdentity>();
-        if let Some(known) = peer.and_then(|peer| self.peers.find(peer)) {
+        if let Some(peer) = peer
+            && let Some(known) = self.peers.find(peer)
+        {
             let actor = known.actor(request.uri.path())?;
-            return Ok(Admitted {
-                actor,
-                ends_at: None,
-            });
+            let end = AccessEnd::of_peer(peer.not_after, self.peer_stream_max_age);
+            return Ok(Admitted { actor, end });
         }
         let is_believed = self
             .believe_metadata
@@ -181,10 +237,7 @@ impl Access {
             return Err(Refusal::TokenMissing);
         }
         let actor = Actor::read(&request.headers).map_err(Refusal::Metadata)?;
-        Ok(Admitted {
-            actor,
-            ends_at: None,
-        })
+        Ok(Admitted { actor, end: None })
     }
 
     /// The token of a request, if it has one.
@@ -219,6 +272,19 @@ async fn start_issuer(
     let keeper = KeyKeeper::new(&issuer.issuer, source, keys, metrics);
     keeper.start().await.map_err(|error| chain(&error))?;
     Ok(Issuer::new(issuer, keeper))
+}
+
+/// A name that a stranger may have made up, so that it can stand in a log line: bounded, and of visible ASCII alone.
+fn printable(name: &str) -> String {
+    let shown = name.chars().map(|letter| match letter {
+        '!'..='~' | ' ' => letter,
+        _ => '?',
+    });
+    let mut shown: String = shown.take(MAX_LOGGED_CHARS).collect();
+    if name.chars().nth(MAX_LOGGED_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 #[cfg(test)]

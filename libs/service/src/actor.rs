@@ -23,7 +23,7 @@ use tonic::{Request, Status};
 
 use crate::status;
 
-pub(crate) use layer::{AccessEnd, ActorRules, check_actor};
+pub(crate) use layer::{ActorRules, check_actor};
 pub(crate) use metadata::{default_bots, is_service_name, parse_actor_kind};
 
 /// The methods of a service and who may call them: any one of the permissions will do. A server whose

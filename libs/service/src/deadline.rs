@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
@@ -79,4 +80,10 @@ impl Deadline {
                 .unwrap_or_else(|_| Err(status::deadline_exceeded())),
         }
     }
+}
+
+/// When this will be on the clock that timers go by; at once for what is over. None for what is too far away to be waited for.
+pub(crate) fn instant_of(at: Timestamp) -> Option<Instant> {
+    let left = at.duration_since(Timestamp::now());
+    Instant::now().checked_add(left.try_into().unwrap_or_default())
 }

@@ -21,14 +21,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::access::AccessMetrics;
+use crate::server::ConnectionMetrics;
 
 /// gRPC's codes are the numbers below.
 const CODES: i32 = 17;
 
 /// The registry of one service, with the metrics that every service has: `plazo_rpc_requests_total` and
 /// `plazo_rpc_duration_seconds` by method and gRPC code, `plazo_rpc_results_total` by code alone,
-/// `plazo_build_info` and `plazo_process_start_time_seconds`, and those of [`access`](crate::access), `plazo_access_…`. Labels are bounded: kind and outcome, never
-/// tenant or ticket. What an alert goes by is there from the start, at zero: a series that begins with its
+/// `plazo_build_info` and `plazo_process_start_time_seconds`, `plazo_server_connections` and
+/// `plazo_server_connections_refused_total`, and those of [`access`](crate::access), `plazo_access_…`. Labels are bounded:
+/// kind and outcome, never tenant or ticket. What an alert goes by is there from the start, at zero: a series that begins with its
 /// first event hides that event from `rate` and `increase`.
 #[derive(Debug)]
 pub struct Metrics {
@@ -36,6 +38,7 @@ pub struct Metrics {
     service_prefix: String,
     pub(crate) rpc: RpcMetrics,
     pub(crate) access: AccessMetrics,
+    pub(crate) connections: ConnectionMetrics,
 }
 
 impl Metrics {
@@ -44,12 +47,15 @@ impl Metrics {
         let mut registry = Registry::default();
         let rpc = RpcMetrics::register(registry.sub_registry_with_prefix("plazo_rpc"));
         let access = AccessMetrics::register(registry.sub_registry_with_prefix("plazo_access"));
+        let connections =
+            ConnectionMetrics::register(registry.sub_registry_with_prefix("plazo_server"));
         register_process(registry.sub_registry_with_prefix("plazo"));
         Self {
             registry,
             service_prefix: format!("plazo_{service_name}"),
             rpc,
             access,
+            connections,
         }
     }
 

@@ -7,6 +7,7 @@ mod health;
 mod incoming;
 mod methods;
 mod observe;
+mod places;
 mod unreadable;
 
 use std::convert::Infallible;
@@ -39,6 +40,8 @@ use deadline::{Arrival, DeadlineRules, limit_time};
 use incoming::{IncomingRules, incoming};
 use methods::Methods;
 use observe::{Observer, observe};
+pub(crate) use places::ConnectionMetrics;
+use places::WhenFull;
 
 /// After connections are cut, their tasks need a moment to see it.
 const CUT_BOUND: Duration = Duration::from_secs(1);
@@ -206,7 +209,8 @@ impl Server {
         self.health.clone()
     }
 
-    /// Serves until `shutdown` is cancelled. Then health says NOT_SERVING, no connection is accepted, the
+    /// Serves until `shutdown` is cancelled. Health says SERVING once the keys of each issuer of tokens were fetched, or
+    /// after a bounded time. When `shutdown` is cancelled, health says NOT_SERVING, no connection is accepted, the
     /// open ones are told to go away, streams end with UNAVAILABLE (reason `SHUTTING_DOWN`), and other calls
     /// have the grace time of the configuration; what is left after it is cut off.
     pub async fn run(
@@ -275,12 +279,26 @@ impl Server {
         access: Arc<Access>,
         shutdown: CancellationToken,
     ) -> Result<(), ServerError> {
-        set_health(&self.health, &self.services, ServingStatus::Serving).await;
+        let has_keys = access.has_keys();
+        let at_first = if has_keys {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        set_health(&self.health, &self.services, at_first).await;
         let end_streams = CancellationToken::new();
         let stop_accepting = {
             let (shutdown, end_streams) = (shutdown.clone(), end_streams.clone());
             let (health, services) = (self.health.clone(), self.services.clone());
+            let access = Arc::clone(&access);
             async move {
+                // Until then whoever has a token is refused here, and served by another replica.
+                if !has_keys {
+                    let waiting = shutdown.run_until_cancelled(access.wait_for_keys());
+                    if waiting.await.is_some() {
+                        set_health(&health, &services, ServingStatus::Serving).await;
+                    }
+                }
                 shutdown.cancelled().await;
                 // Before streams end, so that those who watch health learn it.
                 set_health(&health, &services, ServingStatus::NotServing).await;
@@ -326,7 +344,8 @@ impl Server {
         IncomingRules {
             handshake_timeout: Duration::from_millis(self.config.handshake_timeout_ms),
             max_handshakes: self.config.max_handshakes,
-            max_connections: usize::MAX,
+            max_connections: self.config.max_connections,
+            when_full: WhenFull::Refuse(self.metrics.connections.clone()),
         }
     }
 
@@ -350,6 +369,7 @@ impl Server {
                 .map_err(|error| ServerError::Descriptors(error.into()))?;
             self.routes = self.routes.add_service(reflection);
         }
+        let access_metrics = self.metrics.access.clone();
         let observer = Observer {
             methods: Arc::clone(&methods),
             metrics: self.metrics,
@@ -359,6 +379,7 @@ impl Server {
             default: Duration::from_millis(self.config.default_deadline_ms),
             max: Duration::from_millis(self.config.max_deadline_ms),
             end_streams,
+            metrics: access_metrics,
         };
         let actors = ActorRules::new(self.permissions, access);
         // The layer that is added last is the outermost.

@@ -17,6 +17,11 @@ pub const DOMAIN: &str = "plazo";
 /// The reason of errors made by [`FieldViolations`] and [`invalid`].
 pub const REASON_FIELD_INVALID: &str = "FIELD_INVALID";
 
+/// The reason with which a stream ends, or a call is refused, because the certificate of the connection has ended.
+pub const REASON_CERTIFICATE_EXPIRED: &str = "CERTIFICATE_EXPIRED";
+/// The reason with which the stream of a service ends because it has gone on for long, and for nothing else.
+pub const REASON_RENEWAL_DUE: &str = "STREAM_RENEWAL_DUE";
+
 /// More violations than this tell a caller nothing new, and details travel in a header of limited
 /// size.
 const MAX_VIOLATIONS: usize = 32;
@@ -202,6 +207,16 @@ pub fn retry_after_of(status: &Status) -> Option<Duration> {
         .and_then(|info| info.retry_delay)
 }
 
+/// How long to wait before a stream is opened again that was open and ended with this, if it ended in the course of things:
+/// because the service's certificate has ended, and there is a new one by now, or because the stream has gone on for long.
+/// None of that is a failure, to be warned of, counted, or waited for longer and longer. Not for a call that was refused
+/// from the start: what lets it in may be gone for good.
+pub fn renewal_of(status: &Status) -> Option<Duration> {
+    let reason = reason_of(status)?;
+    let is_renewal = reason == REASON_CERTIFICATE_EXPIRED || reason == REASON_RENEWAL_DUE;
+    is_renewal.then(|| retry_after_of(status).unwrap_or_default())
+}
+
 /// An error and its sources in one line.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
@@ -217,7 +232,13 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     line
 }
 
-fn with_retry(code: Code, reason: &str, description: &str, retry_after: Duration) -> Status {
+/// Any code with a reason and the time after which the call may be sent again.
+pub(crate) fn with_retry(
+    code: Code,
+    reason: &str,
+    description: &str,
+    retry_after: Duration,
+) -> Status {
     let mut details = error_info(reason, &[]);
     details.set_retry_info(Some(retry_after));
     Status::with_error_details(code, description, details)

@@ -18,7 +18,7 @@ use crate::config::{ConfigError, TlsConfig};
 use crate::metrics::Metrics;
 use crate::supervisor::{OnEnd, Supervisor};
 use files::Files;
-pub(crate) use identity::uris_of;
+pub(crate) use identity::peer_of;
 use material::Material;
 pub(crate) use reload::TlsMetrics;
 

@@ -183,9 +183,10 @@ CREATE INDEX report_firings ON stage_firings (tenant_id, fired_at) INCLUDE (bot_
 
 -- Who dealt with which contact, by ticket: was assigned to it or wrote in it.
 --
--- What of the ticket decides whether an agent sees the contact stands here too, so that his contacts are read from one index
--- and no ticket is looked up. Invariant: bot_id and contact_id are those of the ticket; closed_at is that of the ticket, and
--- closed_interaction_at its last_interaction_at as long as it is closed.
+-- What of the ticket decides whether an agent sees the contact stands here too, and what the contact is found and ordered by,
+-- so that his contacts are read and searched in one index, and neither ticket nor contact is looked up. Invariant: bot_id and
+-- contact_id are those of the ticket; closed_at is that of the ticket, and closed_interaction_at its last_interaction_at as
+-- long as it is closed; the keys are those of the contact, which tells them when they change (contacts_tell_dealings).
 CREATE TABLE dealings (
     tenant_id bigint NOT NULL,
     agent_id bigint NOT NULL,
@@ -201,13 +202,16 @@ CREATE TABLE dealings (
     -- last_dealt_at as long as the ticket is closed: an index on last_dealt_at itself would be written anew by every message
     -- of an agent.
     closed_dealt_at timestamptz GENERATED ALWAYS AS (CASE WHEN closed_at IS NOT NULL THEN last_dealt_at END) STORED,
+    -- name_key of the contact, and its email_key and phone_digits, each with a blank before it. NULL: nothing was told of it.
+    contact_name_key text,
+    contact_other_keys text,
 
     PRIMARY KEY (tenant_id, agent_id, contact_id, ticket_id),
     CONSTRAINT dealings_closed_check CHECK ((closed_at IS NULL) = (closed_interaction_at IS NULL))
 ) PARTITION BY RANGE (ticket_id);
 -- All that decides which contacts an agent sees.
 CREATE INDEX dealings_of_agent ON dealings (tenant_id, agent_id, closed_dealt_at)
-    INCLUDE (contact_id, bot_id, closed_at, closed_interaction_at)
+    INCLUDE (contact_id, bot_id, closed_at, closed_interaction_at, contact_name_key, contact_other_keys)
     WHERE closed_dealt_at IS NOT NULL;
 CREATE INDEX dealings_of_ticket ON dealings (tenant_id, ticket_id);
 
@@ -225,13 +229,35 @@ CREATE TABLE contacts (
     -- The event that told of the contact last: when, and of which ticket.
     told_at timestamptz NOT NULL DEFAULT '-infinity',
     told_ticket_id bigint NOT NULL DEFAULT 0,
-    -- Name in small letters without accents: what names are ordered and searched by. E-mail likewise; the phone's digits.
+    -- Name in small letters without accents: what names are ordered and searched by. E-mail likewise; the phone's digits. At
+    -- most 800 bytes each, so that they fit into the indexes.
     name_key text NOT NULL,
     email_key text NOT NULL,
     phone_digits text NOT NULL,
 
     PRIMARY KEY (tenant_id, contact_id)
 );
+
+-- Dealings get the keys of their contact when they are written; here they get those that change.
+CREATE FUNCTION public.tell_dealings() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE dealings AS dealing
+    SET contact_name_key = NEW.name_key,
+        contact_other_keys = ' ' || NEW.email_key || ' ' || NEW.phone_digits
+    -- By ticket alone: no index leads from a contact to its dealings.
+    WHERE dealing.tenant_id = NEW.tenant_id
+        AND dealing.ticket_id = ANY (ARRAY(
+            SELECT ticket.ticket_id
+            FROM tickets AS ticket
+            WHERE ticket.tenant_id = NEW.tenant_id AND ticket.contact_id = NEW.contact_id
+        ));
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER contacts_tell_dealings AFTER UPDATE ON contacts
+    FOR EACH ROW
+    WHEN ((OLD.name_key, OLD.email_key, OLD.phone_digits) IS DISTINCT FROM (NEW.name_key, NEW.email_key, NEW.phone_digits))
+    EXECUTE FUNCTION public.tell_dealings();
 
 -- Tickets whose time of keeping is over, for events that still come of them. Gone with its partition.
 CREATE TABLE forgotten_tickets (
@@ -361,7 +387,7 @@ $$;
 SELECT make_ticket_partitions(0);
 SELECT open_projection('projection');
 
--- Makes the empty schema `projection_next` with the tables and indexes of `projection`.
+-- Makes the empty schema `projection_next` with the tables, indexes and triggers of `projection`.
 CREATE FUNCTION begin_projection() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -395,6 +421,12 @@ BEGIN
             EXECUTE regexp_replace(
                 part.definition, ' ON (ONLY )?projection\.', ' ON projection_next.'
             );
+        END LOOP;
+        FOR part IN
+            SELECT pg_get_triggerdef(oid) AS definition
+            FROM pg_trigger WHERE tgrelid = original.oid AND NOT tgisinternal
+        LOOP
+            EXECUTE replace(part.definition, ' ON projection.', ' ON projection_next.');
         END LOOP;
     END LOOP;
     INSERT INTO projection_next.feed_position (position, changed_at) VALUES ('', clock_timestamp());

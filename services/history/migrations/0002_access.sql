@@ -15,7 +15,7 @@ CREATE INDEX contacts_by_text ON contacts USING gin (tenant_id, search_text gin_
     -- A list of what is not sorted in yet would be read by every search.
     WITH (fastupdate = off);
 CREATE INDEX contacts_by_name ON contacts (tenant_id, name_key COLLATE "C", contact_id);
-CREATE INDEX contacts_by_interaction ON contacts (tenant_id, last_interaction_hour DESC);
+CREATE INDEX contacts_by_interaction ON contacts (tenant_id, last_interaction_hour DESC, contact_id);
 
 -- The comments (ConversationEntryKind) of a ticket.
 CREATE INDEX conversation_comments ON conversation_entries (tenant_id, ticket_id, ticket_seq) WHERE kind = 5;
@@ -32,7 +32,7 @@ CREATE TABLE answered_requests (
     answered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant_id, request_id)
 );
-CREATE INDEX answered_requests_by_age ON answered_requests (tenant_id, answered_at);
+CREATE INDEX answered_requests_by_age ON answered_requests (answered_at);
 
 -- Who sees what. All queries that show something to an actor are made with these functions, which PostgreSQL merges into
 -- them. An actor is
@@ -70,19 +70,22 @@ RETURNS TABLE (bot_id bigint) LANGUAGE sql STABLE AS $$
 $$;
 
 -- The dealings that make contacts visible to an agent: closed_at and shown_interaction_at, the last interaction in the ticket,
--- are NULL where the ticket itself was closed too long ago to be seen.
+-- are NULL where the ticket itself was closed too long ago to be seen. name_key and search_text are those of the contact. All of
+-- it stands in dealings_of_agent.
 CREATE FUNCTION visible_dealings(
     of_tenant bigint, of_agent bigint, of_bots bigint[], default_lookback bigint, default_delay bigint,
     as_of timestamptz
 ) RETURNS TABLE (
-    contact_id bigint, ticket_id bigint, bot_id bigint, closed_at timestamptz, shown_interaction_at timestamptz
+    contact_id bigint, ticket_id bigint, bot_id bigint, closed_at timestamptz, shown_interaction_at timestamptz,
+    name_key text, search_text text
 ) LANGUAGE sql STABLE AS $$
     -- The span is taken as values: a policy lets an index be asked only with what is leakproof, which the functions that make the
     -- span are not.
     SELECT
         dealing.contact_id, dealing.ticket_id, dealing.bot_id,
         CASE WHEN dealing.closed_at >= span.since THEN dealing.closed_at END,
-        CASE WHEN dealing.closed_at >= span.since THEN dealing.closed_interaction_at END
+        CASE WHEN dealing.closed_at >= span.since THEN dealing.closed_interaction_at END,
+        dealing.contact_name_key, ' ' || dealing.contact_name_key || dealing.contact_other_keys
     FROM dealings AS dealing
     CROSS JOIN LATERAL (
         SELECT (
@@ -98,7 +101,8 @@ CREATE FUNCTION visible_dealings(
             SELECT shown.until
             FROM shown_span(of_tenant, of_agent, default_lookback, default_delay, as_of) AS shown
         )
-        AND dealing.bot_id IN (SELECT bot.bot_id FROM visible_bots(of_tenant, of_bots) AS bot)
+        -- IS TRUE keeps it a look-up in a hash table: a join with few bots might read the dealings once for each.
+        AND (dealing.bot_id IN (SELECT bot.bot_id FROM visible_bots(of_tenant, of_bots) AS bot)) IS TRUE
 $$;
 
 -- Whether a ticket is visible to an actor who sees its contact: one row or none.
@@ -152,9 +156,12 @@ $$;
 
 -- The one way through the walls, for the request path: the contacts of the tenant that the transaction has named, some of those that a
 -- search finds. LIKE is not leakproof (it might tell of rows in its errors), so that behind a policy no index is asked
--- with it, and all contacts of the tenant would be read. Here no policy is in the way: it runs as the owner, who sees
--- all, and names the tenant itself. It yields none when no tenant is named, and keys alone: what is shown of the contacts is read
--- through the policies. In a schema of its own, so that nothing else with such rights is among the service's functions.
+-- with it, and all contacts of the tenant would be read. Here no policy is in the way: the functions run as the owner, who sees
+-- all, and name the tenant themselves. They yield none when no tenant is named, and keys alone: what is shown of the contacts is read
+-- through the policies. In a schema of their own, so that nothing else with such rights is among the service's functions.
+--     patterns          all of them must be found
+--     longest           the longest of them, which the index is asked with
+--     most              how many contacts are wanted
 CREATE SCHEMA search;
 CREATE FUNCTION search.matching_contacts(patterns text[], longest text, most bigint)
 RETURNS TABLE (contact_id bigint, name_key text, last_interaction_at timestamptz)
@@ -168,12 +175,38 @@ BEGIN
             AND contact.search_text LIKE $2
             AND contact.search_text LIKE ALL ($3)
         LIMIT $4
-    $search$ USING nullif(current_setting('plazo.tenant_id', true), '')::bigint, longest, patterns, most;
+    $search$ USING nullif(current_setting('plazo.tenant_id', true), '')::bigint, longest, array_remove(patterns, longest), most;
+END
+$$;
+-- The first of them by name, after a contact with this name and id.
+CREATE FUNCTION search.first_contacts(patterns text[], longest text, after_name text, after_id bigint, most bigint)
+RETURNS TABLE (contact_id bigint, name_key text, last_interaction_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = projection, public, pg_temp AS $$
+BEGIN
+    RETURN QUERY EXECUTE $search$
+        SELECT found.contact_id, found.name_key, found.last_interaction_at
+        FROM (
+            SELECT contact.contact_id, contact.name_key, contact.last_interaction_at
+            FROM contacts AS contact
+            WHERE contact.tenant_id = $1
+                AND contact.search_text LIKE $2
+                AND contact.search_text LIKE ALL ($3)
+            -- Keeps them from being looked for in the order of names, at whose end they may all stand.
+            OFFSET 0
+        ) AS found
+        WHERE (found.name_key COLLATE "C", found.contact_id) > ($4, $5)
+        ORDER BY found.name_key COLLATE "C", found.contact_id
+        LIMIT $6
+    $search$ USING
+        nullif(current_setting('plazo.tenant_id', true), '')::bigint, longest, array_remove(patterns, longest),
+        after_name, after_id, most;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION search.matching_contacts(text[], text, bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION search.first_contacts(text[], text, text, bigint, bigint) FROM PUBLIC;
 GRANT USAGE ON SCHEMA search TO plazo_history_request;
 GRANT EXECUTE ON FUNCTION search.matching_contacts(text[], text, bigint) TO plazo_history_request;
+GRANT EXECUTE ON FUNCTION search.first_contacts(text[], text, text, bigint, bigint) TO plazo_history_request;
 
 -- The walls, around every table of `public` that has a tenant.
 SELECT wall_off(pg_class.oid)
@@ -182,10 +215,11 @@ JOIN pg_attribute ON attrelid = pg_class.oid AND attname = 'tenant_id'
 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relrowsecurity;
 
 -- What the roles may do: no more than the program does as each.
-GRANT SELECT ON answered_requests, history_agents, history_bots, tenant_settings TO plazo_history_background;
+GRANT SELECT ON history_agents, history_bots, tenant_settings TO plazo_history_background;
+GRANT SELECT, DELETE ON answered_requests TO plazo_history_background;
 GRANT SELECT, INSERT, UPDATE ON calendar_versions, erasures, projection_rebuilds TO plazo_history_background;
-GRANT SELECT, INSERT, UPDATE, DELETE ON answered_requests, history_agents, history_bots TO plazo_history_request;
-GRANT SELECT, INSERT, UPDATE ON tenant_settings TO plazo_history_request;
+GRANT SELECT, INSERT, UPDATE, DELETE ON history_agents, history_bots TO plazo_history_request;
+GRANT SELECT, INSERT, UPDATE ON answered_requests, tenant_settings TO plazo_history_request;
 -- The program looks whether it knows the schema. Whoever applies the migrations without it has no such table.
 DO $$
 BEGIN

@@ -9,11 +9,11 @@ SELECT (
             AND (
                 ticket.closed_at IS NULL
                 OR coalesce(settings.retention_days, $2) IS NULL
-                OR ticket.closed_at >= clock_timestamp() - make_interval(days => coalesce(settings.retention_days, $2))
+                OR ticket.closed_at >= statement_timestamp() - make_interval(days => coalesce(settings.retention_days, $2))
             )
     ) AND EXISTS (
         SELECT FROM tickets
         WHERE ticket_id >= ($1 + 1) * 1000000
-            AND opened_at < clock_timestamp() - interval '1 day'
+            AND opened_at < statement_timestamp() - interval '1 day'
     )
 ) AS "is_over!"

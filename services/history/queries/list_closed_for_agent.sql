@@ -4,6 +4,10 @@
 --
 -- His own tickets among them, which the dealings tell, show since when as many were closed as are wanted. Contacts without
 -- an interaction since then have nothing on the page.
+--
+-- From there on two ways lead to it: to walk through the tenant's tickets in their order and keep those of his contacts, or to
+-- look up the tickets of each of his contacts. The first is the shorter one for an agent with many contacts, whose page is
+-- full after few tickets, and is taken when it leads past no more than twice as many tickets as he has dealt with.
 WITH span AS MATERIALIZED (
     SELECT
         greatest(span.since, $6::timestamptz) AS since,
@@ -12,7 +16,8 @@ WITH span AS MATERIALIZED (
     FROM shown_span($1, $2, $4, $5, statement_timestamp()) AS span
 ),
 dealt AS MATERIALIZED (
-    SELECT dealing.contact_id, dealing.ticket_id, dealing.bot_id, dealing.closed_at
+    -- Not the tickets, which dealings_of_agent does not tell.
+    SELECT dealing.contact_id, dealing.bot_id, dealing.closed_at
     FROM visible_dealings($1, $2, $3, $4, $5, statement_timestamp()) AS dealing
 ),
 full_since AS MATERIALIZED (
@@ -21,7 +26,8 @@ full_since AS MATERIALIZED (
     WHERE ($10::bigint = 0 OR dealt.bot_id = $10)
         AND dealt.closed_at >= span.since
         AND dealt.closed_at < span.ended_before
-        AND (dealt.closed_at, dealt.ticket_id) < (coalesce($8::timestamptz, 'infinity'), coalesce($9::bigint, 0))
+        -- Surely behind the page before.
+        AND dealt.closed_at < coalesce($8::timestamptz, 'infinity')
     ORDER BY dealt.closed_at DESC
     OFFSET $11::bigint - 1
     LIMIT 1
@@ -33,6 +39,22 @@ bound AS MATERIALIZED (
     SELECT
         greatest(span.since, (SELECT full_since.closed_at FROM full_since)) AS since, span.until, span.ended_before
     FROM span
+),
+walk AS MATERIALIZED (
+    SELECT (
+        SELECT count(*)
+        FROM (
+            SELECT
+            FROM tickets AS ticket
+            WHERE ticket.tenant_id = $1
+                AND ticket.closed_at IS NOT NULL
+                AND ticket.closed_at >= (SELECT bound.since FROM bound)
+                AND ticket.closed_at <= (SELECT bound.until FROM bound)
+                AND ticket.closed_at < (SELECT bound.ended_before FROM bound)
+                AND ticket.closed_at <= coalesce($8::timestamptz, 'infinity')
+            LIMIT (SELECT 2 * count(*) + 1 FROM dealt)
+        ) AS passed
+    ) <= (SELECT 2 * count(*) FROM dealt) AS is_short
 ),
 recent AS MATERIALIZED (
     SELECT seen.contact_id
@@ -46,7 +68,52 @@ recent AS MATERIALIZED (
     -- FULL keeps it a hash join: whoever plans expects few rows, and would compare each with each. Tickets without a contact
     -- have no row of one.
     FULL JOIN seen ON seen.contact_id = contact.contact_id
-    WHERE coalesce(contact.last_interaction_at, 'infinity') >= (SELECT bound.since FROM bound)
+    WHERE NOT (SELECT walk.is_short FROM walk)
+        AND coalesce(contact.last_interaction_at, 'infinity') >= (SELECT bound.since FROM bound)
+),
+page AS MATERIALIZED (
+    SELECT either.*
+    FROM (
+        (
+            SELECT ticket.closed_at, ticket.ticket_id
+            FROM tickets AS ticket
+            WHERE (SELECT walk.is_short FROM walk)
+                AND ticket.tenant_id = $1
+                AND ticket.closed_at IS NOT NULL
+                AND ticket.closed_at >= (SELECT bound.since FROM bound)
+                AND ticket.closed_at <= (SELECT bound.until FROM bound)
+                AND ticket.closed_at < (SELECT bound.ended_before FROM bound)
+                AND (ticket.closed_at, ticket.ticket_id) < (coalesce($8::timestamptz, $7::timestamptz, 'infinity'), coalesce($9::bigint, 0))
+                AND ticket.bot_id = ANY (ARRAY(SELECT bot.bot_id FROM visible_bots($1, $3) AS bot))
+                AND ($10::bigint = 0 OR ticket.bot_id = $10)
+                -- IS TRUE keeps it a look-up in a hash table.
+                AND (ticket.contact_id IN (SELECT dealt.contact_id FROM dealt)) IS TRUE
+            ORDER BY ticket.closed_at DESC, ticket.ticket_id DESC
+            LIMIT $11
+        )
+        UNION ALL
+        (
+            SELECT ticket.closed_at, ticket.ticket_id
+            FROM bound
+            CROSS JOIN recent
+            -- OFFSET 0 keeps it a look-up by index for each contact.
+            CROSS JOIN LATERAL (
+                SELECT known.closed_at, known.ticket_id, known.bot_id
+                FROM tickets AS known
+                WHERE known.tenant_id = $1
+                    AND known.contact_id = recent.contact_id
+                    AND known.closed_at >= bound.since
+                    AND known.closed_at <= bound.until
+                OFFSET 0
+            ) AS ticket
+            WHERE ticket.bot_id = ANY (ARRAY(SELECT bot.bot_id FROM visible_bots($1, $3) AS bot))
+                AND ($10::bigint = 0 OR ticket.bot_id = $10)
+                AND ticket.closed_at < bound.ended_before
+                AND (ticket.closed_at, ticket.ticket_id) < (coalesce($8::timestamptz, $7::timestamptz, 'infinity'), coalesce($9::bigint, 0))
+            ORDER BY ticket.closed_at DESC, ticket.ticket_id DESC
+            LIMIT $11
+        )
+    ) AS either
 )
 SELECT
     ticket.ticket_id, ticket.bot_id, ticket.queue_id, ticket.agent_id, ticket.state, ticket.opened_at,
@@ -60,21 +127,9 @@ SELECT
     ticket.business_first_response_ms, ticket.business_later_response_ms, ticket.business_first_resolution_ms,
     ticket.business_full_resolution_ms, ticket.business_handling_ms,
     nullif(ticket.last_interaction_at, '-infinity') AS "last_interaction_at?", ticket.ticket_seq
-FROM bound
-CROSS JOIN recent
--- OFFSET 0 keeps it a look-up by index for each contact.
+FROM page
+-- OFFSET 0 keeps it a look-up by key.
 CROSS JOIN LATERAL (
-    SELECT known.*
-    FROM tickets AS known
-    WHERE known.tenant_id = $1
-        AND known.contact_id = recent.contact_id
-        AND known.closed_at >= bound.since
-        AND known.closed_at <= bound.until
-    OFFSET 0
+    SELECT known.* FROM tickets AS known WHERE known.tenant_id = $1 AND known.ticket_id = page.ticket_id OFFSET 0
 ) AS ticket
-WHERE ticket.bot_id IN (SELECT bot.bot_id FROM visible_bots($1, $3) AS bot)
-    AND ($10::bigint = 0 OR ticket.bot_id = $10)
-    AND ticket.closed_at < bound.ended_before
-    AND (ticket.closed_at, ticket.ticket_id) < (coalesce($8::timestamptz, 'infinity'), coalesce($9::bigint, 0))
-ORDER BY ticket.closed_at DESC, ticket.ticket_id DESC
-LIMIT $11
+ORDER BY page.closed_at DESC, page.ticket_id DESC

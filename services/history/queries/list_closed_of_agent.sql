@@ -23,6 +23,6 @@ WHERE ticket.tenant_id = $1
     AND ticket.closed_at IS NOT NULL
     AND ticket.closed_at >= coalesce($3::timestamptz, '-infinity')
     AND ticket.closed_at < coalesce($4::timestamptz, 'infinity')
-    AND (ticket.closed_at, ticket.ticket_id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::bigint, 0))
+    AND (ticket.closed_at, ticket.ticket_id) < (coalesce($5::timestamptz, $4::timestamptz, 'infinity'), coalesce($6::bigint, 0))
 ORDER BY ticket.closed_at DESC, ticket.ticket_id DESC
 LIMIT $8

@@ -24,7 +24,7 @@ CROSS JOIN LATERAL (
         AND ticket.closed_at IS NOT NULL
         AND ticket.closed_at >= coalesce($3::timestamptz, '-infinity')
         AND ticket.closed_at < coalesce($4::timestamptz, 'infinity')
-        AND (ticket.closed_at, ticket.ticket_id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::bigint, 0))
+        AND (ticket.closed_at, ticket.ticket_id) < (coalesce($5::timestamptz, $4::timestamptz, 'infinity'), coalesce($6::bigint, 0))
     ORDER BY ticket.closed_at DESC, ticket.ticket_id DESC
     LIMIT $8
 ) AS page

@@ -45,7 +45,8 @@ FROM (
         AND ($7::text[] IS NULL OR tags && $7)
         AND ($8::text[] IS NULL OR coalesce(close_category, '') = ANY ($8))
         AND ($9::integer[] IS NULL OR close_source = ANY ($9))
-        AND (closed_at, ticket_id) > (coalesce($10::timestamptz, '-infinity'), coalesce($11::bigint, 0))
+        -- Without a place from the beginning of the period: an index is read from this bound on, whatever others there are.
+        AND (closed_at, ticket_id) > (coalesce($10::timestamptz, $2), coalesce($11::bigint, -1))
     ORDER BY closed_at, ticket_id
     LIMIT $12
 ) AS conversation

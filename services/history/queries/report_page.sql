@@ -18,7 +18,7 @@ WHERE tenant_id = $1
     AND ($7::text[] IS NULL OR tags && $7)
     AND ($8::text[] IS NULL OR coalesce(close_category, '') = ANY ($8))
     AND ($9::integer[] IS NULL OR close_source = ANY ($9))
-    AND (closed_at, ticket_id) < (coalesce($10::timestamptz, 'infinity'), coalesce($11::bigint, 0))
+    AND (closed_at, ticket_id) < (coalesce($10::timestamptz, $3), coalesce($11::bigint, 0))
     AND (closed_at, ticket_id) >= (coalesce($13::timestamptz, '-infinity'), coalesce($14::bigint, 0))
 ORDER BY closed_at DESC, ticket_id DESC
 LIMIT $12

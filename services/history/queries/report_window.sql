@@ -5,7 +5,7 @@ FROM tickets
 WHERE tenant_id = $1
     AND closed_at >= $2
     AND closed_at < $3
-    AND (closed_at, ticket_id) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::bigint, 0))
+    AND (closed_at, ticket_id) < (coalesce($4::timestamptz, $3), coalesce($5::bigint, 0))
 ORDER BY closed_at DESC, ticket_id DESC
 OFFSET $6::bigint - 1
 LIMIT 1

@@ -1,4 +1,4 @@
--- The contacts that an agent sees and that a query finds, by name.
+-- The contacts that an agent sees and that a query finds, by name. Served by dealings_of_agent, where all of it stands.
 -- $1 to $5: the viewer, see 0002_access.sql.
 -- $6: patterns that must all be found. $7: the bot that they must have a ticket of, 0 for any.
 -- $8, $9: name and id of the last contact of the page before.
@@ -7,28 +7,18 @@ WITH span AS MATERIALIZED (
 ),
 seen AS MATERIALIZED (
     SELECT
-        dealing.contact_id,
+        dealing.contact_id, min(dealing.name_key COLLATE "C") AS name_key,
         -- A ticket of his own may be the one of that bot.
-        bool_or(dealing.bot_id = $7 AND dealing.closed_at IS NOT NULL) AS has_ticket
+        $7::bigint = 0 OR bool_or(dealing.bot_id = $7 AND dealing.closed_at IS NOT NULL) AS has_ticket
     FROM visible_dealings($1, $2, $3, $4, $5, statement_timestamp()) AS dealing
+    WHERE dealing.search_text LIKE ALL ($6::text[])
+        AND (dealing.name_key COLLATE "C", dealing.contact_id) > ($8, $9)
     GROUP BY dealing.contact_id
-),
-found AS MATERIALIZED (
-    SELECT
-        contact.contact_id, contact.name_key,
-        -- IS TRUE keeps it a look-up in a hash table.
-        $7::bigint = 0 OR (contact.contact_id IN (SELECT seen.contact_id FROM seen WHERE seen.has_ticket)) IS TRUE AS has_ticket
-    FROM contacts AS contact
-    WHERE contact.tenant_id = $1
-        -- One descent of the index for each, which takes half the time of a join.
-        AND contact.contact_id = ANY (ARRAY(SELECT seen.contact_id FROM seen))
-        AND contact.search_text LIKE ALL ($6::text[])
-        AND (contact.name_key COLLATE "C", contact.contact_id) > ($8, $9)
 ),
 -- The page ends here at the latest. Of the others before it the tickets are looked at.
 full_until AS MATERIALIZED (
     SELECT found.name_key, found.contact_id
-    FROM found
+    FROM seen AS found
     WHERE found.has_ticket
     ORDER BY found.name_key COLLATE "C", found.contact_id
     OFFSET $10::bigint - 1
@@ -36,7 +26,7 @@ full_until AS MATERIALIZED (
 ),
 page AS MATERIALIZED (
     SELECT found.contact_id
-    FROM found
+    FROM seen AS found
     WHERE NOT EXISTS (
             SELECT
             FROM full_until

@@ -1,20 +1,19 @@
--- The contacts that a query finds, by name, for a viewer who is bound to no contacts, when the query finds few: all that it
--- finds are read and sorted. See search.matching_contacts.
+-- The contacts that a query finds, by name, for a viewer who is bound to no contacts: all that it finds are read, and the first
+-- ones looked at. See search.first_contacts. When those that he sees among them don't fill the page, one row comes that says so and
+-- names no contact.
 -- $1: the tenant. $2: the bots that the viewer may use, NULL for all.
 -- $3: whether interactions count that the viewer does not see. $4: patterns that must all be found.
 -- $5, $6: name and id of the last contact of the page before. $8: the longest of the patterns.
--- $10: the bot that they must have a ticket of, 0 for any. $9: how many are few. When there are more, one row comes that says so and names no contact.
+-- $9: how many are looked at. $10: the bot that they must have a ticket of, 0 for any.
 WITH matching AS MATERIALIZED (
     SELECT matching.contact_id, matching.name_key, matching.last_interaction_at
-    FROM search.matching_contacts($4::text[], $8::text, $9::bigint + 1) AS matching
+    FROM search.first_contacts($4::text[], $8::text, $5::text, $6::bigint, $9::bigint) AS matching
 ),
 page AS MATERIALIZED (
     SELECT found.*
     FROM (
         SELECT matching.*
         FROM matching
-        WHERE (SELECT count(*) FROM matching) <= $9
-            AND (matching.name_key COLLATE "C", matching.contact_id) > ($5, $6)
         ORDER BY matching.name_key COLLATE "C", matching.contact_id
         OFFSET 0
     ) AS found
@@ -28,9 +27,12 @@ page AS MATERIALIZED (
         OFFSET 0
     )
     LIMIT $7
+),
+outcome AS MATERIALIZED (
+    SELECT (SELECT count(*) FROM page) < $7 AND (SELECT count(*) FROM matching) >= $9 AS is_too_many
 )
 SELECT
-    (SELECT count(*) FROM matching) > $9 AS "is_too_many!",
+    outcome.is_too_many AS "is_too_many!",
     contact.contact_id AS "contact_id?", contact.name AS "name?", contact.email AS "email?", contact.phone AS "phone?",
     contact.channel AS "channel?", contact.address AS "address?", contact.name_key AS "name_key?",
     CASE
@@ -42,8 +44,8 @@ SELECT
             WHERE ticket.tenant_id = $1 AND ticket.contact_id = page.contact_id
         )
     END AS "last_interaction_at?"
-FROM (SELECT 1) AS always
-LEFT JOIN page ON true
+FROM outcome
+LEFT JOIN page ON NOT outcome.is_too_many
 -- OFFSET 0 keeps it a look-up by key.
 LEFT JOIN LATERAL (
     SELECT known.* FROM contacts AS known WHERE known.tenant_id = $1 AND known.contact_id = page.contact_id OFFSET 0

@@ -29,6 +29,8 @@ pub struct Config {
     pub feed: FeedConfig,
     /// How long tickets are kept.
     pub retention: RetentionConfig,
+    /// First answers.
+    pub requests: RequestsConfig,
     /// How far agents see.
     pub sight: SightConfig,
     /// Limits of reports.
@@ -91,10 +93,18 @@ pub struct FeedConfig {
 pub struct RetentionConfig {
     /// How long after its last close a ticket is kept, in days, where the tenant has set nothing else; 0 for ever.
     pub days: u32,
-    /// How often what is too old is looked for, in milliseconds.
+    /// How often what is too old is looked for, first answers too, in milliseconds.
     pub period_ms: u64,
     /// At most so many tickets are deleted at once.
     pub batch_tickets: u32,
+}
+
+/// The section `[requests]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestsConfig {
+    /// How long the first answer to a request id is kept, in hours.
+    pub keep_hours: u32,
 }
 
 /// The section `[sight]`: what holds for tenants that have set nothing else.
@@ -132,6 +142,7 @@ impl ServiceConfig for Config {
         self.feed.validate()?;
         self.reports.validate()?;
         self.retention.validate()?;
+        above_zero("requests.keep_hours", u64::from(self.requests.keep_hours))?;
         above_zero("sight.lookback_days", u64::from(self.sight.lookback_days))
     }
 }
@@ -283,6 +294,7 @@ mod tests {
                 "feed.first_backoff_ms",
             ),
             ("PLAZO_HISTORY__SIGHT__LOOKBACK_DAYS", "sight.lookback_days"),
+            ("PLAZO_HISTORY__REQUESTS__KEEP_HOURS", "requests.keep_hours"),
             (
                 "PLAZO_HISTORY__DATABASE__READ_CONNECTIONS",
                 "database.read_connections",

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
 
 async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&config.server).await?;
-    App::build(config, listeners).await?.run(shutdown).await?;
+    let app = App::build(config, listeners).await?;
+    Box::pin(app.run(shutdown)).await?;
     Ok(())
 }

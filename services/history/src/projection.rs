@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-pub(crate) use self::source::{Ended, Follower, Source, ended_by};
+pub(crate) use self::source::{Ended, Follower, Source, ended_by, interrupted_by};
 use crate::metrics::BatchOutcome;
 use crate::store::RebuildStore;
 
@@ -118,6 +118,12 @@ impl Projection {
                     self.show(ProjectionState::Rebuilding).await;
                     let waiting = self.want_other_tables(current_at);
                     if shutdown.run_until_cancelled(waiting).await.is_none() {
+                        return Ok(());
+                    }
+                }
+                Ended::Renewal(wait) => {
+                    tracing::debug!("the feed is opened anew");
+                    if shutdown.run_until_cancelled(sleep(wait)).await.is_none() {
                         return Ok(());
                     }
                 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use crate::metrics::RebuildMetrics;
-use crate::projection::{Ended, Source, ended_by};
+use crate::projection::{Ended, Source, ended_by, interrupted_by};
 use crate::retention::Retention;
 use crate::store::{Applied, ApplyError, BuilderLock, ProjectionStore, RebuildStore, events_of};
 
@@ -58,6 +58,8 @@ impl Rebuild {
                     self.metrics.failures.inc();
                     AFTER_WRONG_DATA
                 }
+                // It goes on from where it came to.
+                Some(Err(Ended::Renewal(wait))) => wait,
                 Some(Err(error)) => {
                     tracing::warn!(reason = chain(&error), "the rebuild is tried again");
                     self.metrics.failures.inc();
@@ -239,7 +241,7 @@ async fn next_part(
 ) -> Result<Option<StreamSnapshotResponse>, Ended> {
     match timeout(source.config.silence_limit(), stream.message()).await {
         Err(_) => Err(Ended::Silent),
-        Ok(Err(status)) => Err(ended_by(status)),
+        Ok(Err(status)) => Err(interrupted_by(status)),
         Ok(Ok(part)) => Ok(part),
     }
 }

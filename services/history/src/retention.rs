@@ -1,22 +1,26 @@
 //! Housekeeping: what is kept no longer is taken away, and what a rebuild has left is dropped.
 
-use plazo_database::HousekeepingMetrics;
+use plazo_database::{HousekeepingMetrics, forget_answers};
 use plazo_service::TaskError;
 use plazo_service::status::chain;
+use sqlx::PgPool;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::RetentionConfig;
+use crate::config::{RequestsConfig, RetentionConfig};
 use crate::metrics::RetentionMetrics;
 use crate::store::{ProjectionStore, RebuildStore};
 
-/// The most statements a round for one tenant, so that a round ends.
+/// The most statements a round, for tickets those of one tenant, so that a round ends.
 const MAX_BATCHES: u32 = 10_000;
+/// One statement forgets so many first answers.
+const ANSWERS_BATCH: u32 = 5_000;
 
-/// Takes tickets away after their time of keeping.
+/// Takes tickets and first answers away after their time of keeping.
 #[derive(Debug, Clone)]
 pub(crate) struct Retention {
     pub(crate) config: RetentionConfig,
+    pub(crate) requests: RequestsConfig,
     pub(crate) metrics: RetentionMetrics,
     pub(crate) rounds: HousekeepingMetrics,
 }
@@ -27,10 +31,12 @@ impl Retention {
         &self,
         store: &ProjectionStore,
         rebuilds: &RebuildStore,
+        pool: &PgPool,
         stop: CancellationToken,
     ) -> Result<(), TaskError> {
         loop {
             let round = async {
+                self.forget_answers(pool).await?;
                 rebuilds.drop_replaced().await?;
                 self.round_on(store).await
             };
@@ -46,6 +52,17 @@ impl Retention {
                 return Ok(());
             }
         }
+    }
+
+    /// Forgets the first answers of all tenants that are too old.
+    async fn forget_answers(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        for _ in 0..MAX_BATCHES {
+            let forgotten = forget_answers(pool, self.requests.keep_hours, ANSWERS_BATCH).await?;
+            if forgotten < u64::from(ANSWERS_BATCH) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Takes away what is too old in these tables: first whole partitions, then single tickets of tenants, then contacts

@@ -2,6 +2,7 @@
 
 mod contacts;
 mod erasures;
+mod facts;
 mod page;
 mod projection;
 mod read;
@@ -23,10 +24,11 @@ use crate::config::DatabaseConfig;
 
 pub(crate) use contacts::{ContactFilter, ContactOrder, SearchError};
 pub(crate) use erasures::CarriedOut;
+pub(crate) use facts::FactError;
 pub(crate) use projection::{Applied, ApplyError, ProjectionStore, events_of};
 pub(crate) use read::{ClosedFilter, EntryOrder, ReadStore};
 pub(crate) use rebuild::{BuilderLock, RebuildStore};
-pub(crate) use report::{FactError, ReportStore};
+pub(crate) use report::ReportStore;
 pub(crate) use view::{CommentView, ContactView, TicketView};
 pub(crate) use viewer::Viewer;
 

@@ -222,15 +222,14 @@ CREATE TABLE answered_requests (
     tenant_id bigint NOT NULL,
     request_id uuid NOT NULL,
     method text NOT NULL,
-    -- SHA-256 of the request.
+    -- SHA-256 of the actor and the encoded request.
     fingerprint bytea NOT NULL,
-    -- Null only within the transaction that answers.
+    -- The encoded answer; null only inside the transaction that makes it.
     answer bytea,
     answered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant_id, request_id)
 );
-
-CREATE INDEX answered_requests_by_time ON answered_requests (answered_at);
+CREATE INDEX answered_requests_by_age ON answered_requests (answered_at);
 
 -- Tickets whose customers' personal data were erased, kept for good: nothing with such data is stored of them any more.
 CREATE TABLE erased_tickets (

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plazo_database::{HousekeepingMetrics, SchemaError};
+use plazo_database::{HousekeepingMetrics, SchemaError, TenantPool};
 use plazo_proto::FILE_DESCRIPTOR_SET;
 use plazo_proto::notification::v1::channel_account_service_server::ChannelAccountServiceServer;
 use plazo_proto::notification::v1::notification_service_server::NotificationServiceServer;
@@ -141,10 +141,7 @@ impl App {
             senders,
             callbacks,
         } = self;
-        let Pools {
-            requests,
-            background: pool,
-        } = pools.clone();
+        let pool = pools.background.clone();
         let mut metrics = Metrics::new("notification");
         let ours = NotificationMetrics::register(&mut metrics);
         let wakers = Wakers::default();
@@ -152,28 +149,16 @@ impl App {
         let event_wakers = EventWakers::default();
         let supervisor = Supervisor::new("notification", &shutdown);
         tls.supervise(&supervisor);
-
-        let notifications = Notifications {
-            requests: requests.clone(),
+        let rounds = pools.register(&mut metrics);
+        let calls = Calls {
+            requests: pools.requests.clone(),
             accepting: Accepting::new(pool.clone(), &config, wakers.clone(), ours.clone()),
             wakers: wakers.clone(),
+            event_wakers: event_wakers.clone(),
             metrics: ours.clone(),
         };
-        let rules = AccountRules {
-            addresses: senders.policy(),
-            allow_smtp_without_tls: config.email.allow_without_tls,
-        };
-        let accounts = ChannelAccounts {
-            requests: requests.clone(),
-            rules,
-            wakers: wakers.clone(),
-        };
-        let subscriptions = WebhookSubscriptions {
-            requests: requests.clone(),
-            webhook: senders.webhook().clone(),
-            max_waiting: config.subscriptions.max_waiting,
-            wakers: event_wakers.clone(),
-        };
+        let server = calls.server(&config, &tls, &senders, metrics);
+
         start_event_tasks(
             &supervisor,
             &config,
@@ -194,7 +179,6 @@ impl App {
             &ours,
         );
         start_eraser(&supervisor, &config, &pool, &ticketing, &wakers, &ours);
-        let rounds = pools.register(&mut metrics);
         start_housekeeping(&supervisor, &config, &pool, &ours, &event_metrics, rounds);
 
         start_inbound(
@@ -207,21 +191,6 @@ impl App {
             &ours,
         );
 
-        let server = Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
-            .access(&config.access)
-            .with_tls(&tls)
-            .add_service(limit_messages!(
-                NotificationServiceServer::new(notifications),
-                config.server
-            ))
-            .add_service(limit_messages!(
-                ChannelAccountServiceServer::new(accounts),
-                config.server
-            ))
-            .add_service(limit_messages!(
-                WebhookSubscriptionServiceServer::new(subscriptions),
-                config.server
-            ));
         tracing::info!(%address, "serving");
         let outcome = server.run(listeners, supervisor.shutdown_token()).await;
         // Ends the tasks as well when the server could not go on.
@@ -232,6 +201,47 @@ impl App {
         let _ = timeout(CLOSE_BOUND, pools.close()).await;
         outcome?;
         Ok(ended?)
+    }
+}
+
+/// What answers requests.
+struct Calls {
+    requests: TenantPool,
+    accepting: Accepting,
+    wakers: Wakers,
+    event_wakers: EventWakers,
+    metrics: NotificationMetrics,
+}
+
+impl Calls {
+    fn server(self, config: &Config, tls: &Tls, senders: &Senders, metrics: Metrics) -> Server {
+        let rules = AccountRules {
+            addresses: senders.policy(),
+            allow_smtp_without_tls: config.email.allow_without_tls,
+        };
+        let accounts = ChannelAccountServiceServer::new(ChannelAccounts {
+            requests: self.requests.clone(),
+            rules,
+            wakers: self.wakers.clone(),
+        });
+        let subscriptions = WebhookSubscriptionServiceServer::new(WebhookSubscriptions {
+            requests: self.requests.clone(),
+            webhook: senders.webhook().clone(),
+            max_waiting: config.subscriptions.max_waiting,
+            wakers: self.event_wakers,
+        });
+        let notifications = NotificationServiceServer::new(Notifications {
+            requests: self.requests,
+            accepting: self.accepting,
+            wakers: self.wakers,
+            metrics: self.metrics,
+        });
+        Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
+            .access(&config.access)
+            .with_tls(tls)
+            .add_service(limit_messages!(notifications, config.server))
+            .add_service(limit_messages!(accounts, config.server))
+            .add_service(limit_messages!(subscriptions, config.server))
     }
 }
 

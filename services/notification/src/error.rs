@@ -1,5 +1,6 @@
 //! What can go wrong in a use case, and the one table from there to gRPC.
 
+use plazo_database::AnswerError;
 use plazo_service::{request_id_reused, status};
 use tonic::{Code, Status};
 
@@ -53,6 +54,16 @@ impl Error {
     /// Whether the whole transaction may be tried again at once: a deadlock or a failed serialization.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Database(error) if plazo_database::is_conflict(error))
+    }
+}
+
+impl From<AnswerError> for Error {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::RequestIdReused => Self::RequestIdReused,
+            AnswerError::Unreadable(error) => Self::Stored(error),
+            AnswerError::Database(error) => Self::Database(error),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plazo_database::HousekeepingMetrics;
+use plazo_database::{HousekeepingMetrics, forget_answers};
 use plazo_service::status;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -106,7 +106,7 @@ async fn purge_once(
 ) -> Result<u64, sqlx::Error> {
     let batch = config.batch;
     let removed = [
-        purge::answered_requests(pool, config.answered_requests_after_h, batch).await?,
+        forget_answers(pool, config.answered_requests_after_h, batch).await?,
         purge::attempts(pool, config.attempts_after_d, batch).await?,
         purge::seen_callbacks(pool, config.seen_callbacks_after_d, batch).await?,
         purge::settled_events(pool, events.settled_after_d, batch).await?,

@@ -7,7 +7,7 @@
 
 pub(crate) mod address;
 mod blip;
-mod channel;
+pub(crate) mod channel;
 mod email;
 mod lanes;
 mod pace;
@@ -19,7 +19,7 @@ mod settling;
 pub(crate) mod signing;
 mod tidying;
 mod webhook;
-mod whatsapp;
+pub(crate) mod whatsapp;
 
 use std::sync::Arc;
 use std::time::Duration;

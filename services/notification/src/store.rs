@@ -12,7 +12,6 @@ pub(crate) mod purge;
 pub(crate) mod queue;
 pub(crate) mod replays;
 pub(crate) mod reports;
-pub(crate) mod requests;
 pub(crate) mod schema;
 pub(crate) mod subscriptions;
 pub(crate) mod ticket_positions;

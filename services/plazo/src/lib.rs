@@ -5,6 +5,7 @@ pub mod demo;
 pub mod issuer;
 pub mod load;
 pub mod seed;
+pub mod sight;
 mod style;
 pub mod up;
 pub mod verify;

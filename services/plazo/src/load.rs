@@ -1,6 +1,7 @@
 //! `plazo load`: how late a timer is, how much it bears, and whether it loses, doubles or hurries anything.
 
 pub mod answering;
+pub mod caller;
 mod error;
 mod generator;
 mod handler;

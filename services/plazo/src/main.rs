@@ -14,7 +14,7 @@ use plazo::load::progress::Progress;
 use plazo::load::{self, LoadError, answering, private};
 use plazo::seed::{self, SeedError};
 use plazo::up::{self, UpError};
-use plazo::verify;
+use plazo::verify::{self, VerifyError};
 
 use cli::{
     Cli, Command, DemoArguments, HistoryArguments, LoadArguments, LoadCommand, RunArguments,
@@ -112,7 +112,9 @@ async fn verify_history(arguments: &HistoryArguments) -> anyhow::Result<ExitCode
 
 async fn put_load(arguments: &LoadArguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
-        Some(LoadCommand::Handler(arguments)) => answering::run(&arguments.to_options()).await?,
+        Some(LoadCommand::Handler(arguments)) => {
+            Box::pin(answering::run(&arguments.to_options())).await?;
+        }
         Some(LoadCommand::Timer) => Box::pin(private::serve_timer())
             .await
             .map_err(anyhow::Error::from_boxed)?,
@@ -181,8 +183,12 @@ fn is_usage(error: &anyhow::Error) -> bool {
     let is_of_seed = error
         .downcast_ref::<SeedError>()
         .is_some_and(SeedError::is_usage);
+    let is_of_verify = error
+        .downcast_ref::<VerifyError>()
+        .is_some_and(VerifyError::is_usage);
     is_of_demo
         || is_of_seed
+        || is_of_verify
         || is_of_up
         || is_of_load
         || error.is::<cli::UsageError>()

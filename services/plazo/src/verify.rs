@@ -17,6 +17,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::time::{Instant, sleep};
 
+use crate::sight::{self, BlindLogin, SightError};
+
 pub use report::{Difference, TableCount, VerifyReport};
 
 /// Tickets that are compared at a time.
@@ -50,6 +52,9 @@ pub enum VerifyError {
         #[source]
         source: sqlx::Error,
     },
+    /// With a login that sees one tenant, or none, both sides would agree whatever they have.
+    #[error(transparent)]
+    Blind(#[from] BlindLogin),
     /// An event can't be read.
     #[error("event {ticket_seq} of ticket {ticket_id} can't be read")]
     Event {
@@ -61,6 +66,13 @@ pub enum VerifyError {
     /// Too many tickets differ to look at them again.
     #[error("more than {MAX_OPEN} tickets differ: history is far behind, or not of this ticketing")]
     TooMany,
+}
+
+impl VerifyError {
+    /// Whether it is about what the caller asked for, and not about what happened.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Blind(_))
+    }
 }
 
 /// A ticket: tenant and id.
@@ -106,7 +118,12 @@ async fn connect(
     let options: sqlx::postgres::PgConnectOptions = url.parse().map_err(failed)?;
     let options = options.options([("search_path", search_path)]);
     let pool = PgPoolOptions::new().max_connections(2);
-    pool.connect_with(options).await.map_err(failed)
+    let pool = pool.connect_with(options).await.map_err(failed)?;
+    match sight::check(&pool, service).await {
+        Ok(()) => Ok(pool),
+        Err(SightError::Blind(blind)) => Err(blind.into()),
+        Err(SightError::Database(source)) => Err(failed(source)),
+    }
 }
 
 /// Both databases.

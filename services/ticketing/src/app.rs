@@ -60,7 +60,8 @@ pub struct App {
 
 /// Runs the service with a configuration until `shutdown`.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    App::bind(config).await?.run(shutdown).await
+    let app = App::bind(config).await?;
+    Box::pin(app.run(shutdown)).await
 }
 
 /// Brings the schema of the configured database up to date.
@@ -105,155 +106,168 @@ impl App {
             background,
         } = self;
         let mut metrics = Metrics::new(Config::NAME);
-        let firing_metrics = FiringMetrics::register(metrics.service_registry());
-        let relay_metrics = RelayMetrics::register(metrics.service_registry());
-        let feed_metrics = FeedMetrics::register(metrics.service_registry());
-        let applying_metrics = ApplyingMetrics::register(metrics.service_registry());
-        let erasing_metrics = ErasingMetrics::register(metrics.service_registry());
-        let housekeeping = plazo_database::register_metrics(
-            &mut metrics,
-            [
-                ("requests", (&requests).into()),
-                ("background", (&background).into()),
-            ],
-        );
-
-        let changes = Changes::new(requests.clone(), background.clone());
-        let policies = Arc::new(PolicyCache::new());
-        let hub = Hub::new(
-            changes.clone(),
-            Arc::clone(&policies),
-            &config.watch,
-            feed_metrics.clone(),
-        );
+        let wiring = Parts::new(&config, &requests, &background, &mut metrics);
         let supervisor = Supervisor::new(Config::NAME, &shutdown);
         tls.supervise(&supervisor);
-        start_arming(&supervisor, &config, &tls, &changes, &relay_metrics)?;
-        start_tasks(
-            &supervisor,
-            &config,
-            &changes,
-            &hub,
-            &feed_metrics,
-            &housekeeping,
-        );
-        let applying = Applying::new(changes.clone(), Arc::clone(&policies), applying_metrics);
-        let worker = applying.clone();
-        supervisor.spawn("applying", OnEnd::Restart, move |stop| {
-            worker.clone().run(stop)
-        });
+        wiring.start_arming(&supervisor, &config, &tls)?;
+        wiring.start_tasks(&supervisor, &config);
+        let server = wiring.server(&config, &tls, metrics);
 
-        let eraser = Eraser::new(changes.clone(), erasing_metrics);
-        let worker = eraser.clone();
-        supervisor.spawn("eraser", OnEnd::Restart, move |stop| {
-            worker.clone().run(stop)
-        });
-
-        let firing = Firing::new(changes.clone(), Arc::clone(&policies), firing_metrics);
-        let settings = SettingsService::new(changes.clone(), applying);
-        let tickets = TicketService::new(changes.clone(), Arc::clone(&policies), hub);
-        let contacts = ContactService::new(changes.clone());
-        let erasures = ErasureService::new(changes.clone(), eraser);
-        let handler = HandlerService::new(changes.clone(), firing);
-        let feed = FeedService::new(changes.clone(), feed_metrics);
-        let snapshots = SnapshotService::new(changes.clone(), &config.snapshot);
-        let outreach = OutreachService::new(changes.clone(), Arc::clone(&policies));
-        let inbound = InboundService::new(changes.clone(), Arc::clone(&policies));
-        let states = MessageStateService::new(changes, policies);
-        let limits = &config.server;
-        let served = Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
-            .access(&config.access)
-            .with_tls(&tls)
-            .add_service(limit_messages!(
-                SettingsServiceServer::new(settings),
-                limits
-            ))
-            .add_service(limit_messages!(ContactServiceServer::new(contacts), limits))
-            .add_service(limit_messages!(ErasureServiceServer::new(erasures), limits))
-            .add_service(limit_messages!(TicketServiceServer::new(tickets), limits))
-            .add_service(limit_messages!(
-                TicketHandlerServiceServer::new(handler),
-                limits
-            ))
-            .add_service(limit_messages!(FeedServiceServer::new(feed), limits))
-            .add_service(limit_messages!(
-                SnapshotServiceServer::new(snapshots),
-                limits
-            ))
-            .add_service(limit_messages!(
-                MessageStateServiceServer::new(states),
-                limits
-            ))
-            .add_service(limit_messages!(InboundServiceServer::new(inbound), limits))
-            .add_service(limit_messages!(
-                OutreachServiceServer::new(outreach),
-                limits
-            ))
-            .run(listeners, supervisor.shutdown_token())
-            .await;
+        let outcome = server.run(listeners, supervisor.shutdown_token()).await;
         // Ends the tasks as well when the server could not go on.
         let ended = supervisor.shut_down(END_TASKS_WITHIN).await;
         // A statement that hangs must not hold the process.
         let _ = timeout(END_TASKS_WITHIN, requests.close()).await;
         let _ = timeout(END_TASKS_WITHIN, background.close()).await;
-        served?;
+        outcome?;
         Ok(ended?)
     }
 }
 
-/// What tells the timer of deadlines.
-fn start_arming(
-    supervisor: &Supervisor,
-    config: &Config,
-    tls: &Tls,
-    changes: &Changes,
-    relay_metrics: &RelayMetrics,
-) -> Result<(), ConfigError> {
-    let channel = tls.connect_lazy(&config.timer, Actor::service(Config::NAME))?;
-    let timer = limit_messages!(TimerServiceClient::new(channel), config.timer);
-    let relay = Relay::new(
-        changes.clone(),
-        timer.clone(),
-        config.relay.clone(),
-        relay_metrics.clone(),
-    );
-    supervisor.spawn("relay", OnEnd::Restart, move |stop| relay.clone().run(stop));
-    let sweep = Sweep::new(
-        changes.clone(),
-        timer,
-        config.sweep.clone(),
-        relay_metrics.clone(),
-    );
-    supervisor.spawn("sweep", OnEnd::Restart, move |stop| sweep.clone().run(stop));
-    Ok(())
+/// What does the work, of requests and in the background.
+struct Parts {
+    changes: Changes,
+    policies: Arc<PolicyCache>,
+    hub: Hub,
+    applying: Applying,
+    eraser: Eraser,
+    firing: Firing,
+    feed_metrics: FeedMetrics,
+    relay_metrics: RelayMetrics,
+    housekeeping: HousekeepingMetrics,
 }
 
-fn start_tasks(
-    supervisor: &Supervisor,
-    config: &Config,
-    changes: &Changes,
-    hub: &Hub,
-    feed_metrics: &FeedMetrics,
-    housekeeping: &HousekeepingMetrics,
-) {
-    let hub = hub.clone();
-    supervisor.spawn("hub", OnEnd::Restart, move |stop| hub.clone().run(stop));
-    let (pool, feed_lag) = (changes.pool().clone(), feed_metrics.lag.clone());
-    supervisor.spawn("feed lag", OnEnd::Restart, move |stop| {
-        lag::run(pool.clone(), feed_lag.clone(), stop)
-    });
-    let pool = changes.pool().clone();
-    let (feed, requests) = (config.feed.clone(), config.requests.clone());
-    let rounds = housekeeping.clone();
-    supervisor.spawn("maintenance", OnEnd::Restart, move |stop| {
-        maintenance::run(
-            pool.clone(),
-            feed.clone(),
-            requests.clone(),
-            rounds.clone(),
-            stop,
-        )
-    });
+impl Parts {
+    fn new(
+        config: &Config,
+        requests: &TenantPool,
+        background: &PgPool,
+        metrics: &mut Metrics,
+    ) -> Self {
+        let pools = [
+            ("requests", requests.into()),
+            ("background", background.into()),
+        ];
+        let housekeeping = plazo_database::register_metrics(metrics, pools);
+        let registry = metrics.service_registry();
+        let feed_metrics = FeedMetrics::register(registry);
+        let changes = Changes::new(requests.clone(), background.clone());
+        let policies = Arc::new(PolicyCache::new());
+        Self {
+            hub: Hub::new(
+                changes.clone(),
+                Arc::clone(&policies),
+                &config.watch,
+                feed_metrics.clone(),
+            ),
+            applying: Applying::new(
+                changes.clone(),
+                Arc::clone(&policies),
+                ApplyingMetrics::register(registry),
+            ),
+            eraser: Eraser::new(changes.clone(), ErasingMetrics::register(registry)),
+            firing: Firing::new(
+                changes.clone(),
+                Arc::clone(&policies),
+                FiringMetrics::register(registry),
+            ),
+            relay_metrics: RelayMetrics::register(registry),
+            changes,
+            policies,
+            feed_metrics,
+            housekeeping,
+        }
+    }
+
+    /// Starts what tells the timer of deadlines.
+    fn start_arming(
+        &self,
+        supervisor: &Supervisor,
+        config: &Config,
+        tls: &Tls,
+    ) -> Result<(), ConfigError> {
+        let channel = tls.connect_lazy(&config.timer, Actor::service(Config::NAME))?;
+        let timer = limit_messages!(TimerServiceClient::new(channel), config.timer);
+        let relay = Relay::new(
+            self.changes.clone(),
+            timer.clone(),
+            config.relay.clone(),
+            self.relay_metrics.clone(),
+        );
+        supervisor.spawn("relay", OnEnd::Restart, move |stop| relay.clone().run(stop));
+        let sweep = Sweep::new(
+            self.changes.clone(),
+            timer,
+            config.sweep.clone(),
+            self.relay_metrics.clone(),
+        );
+        supervisor.spawn("sweep", OnEnd::Restart, move |stop| sweep.clone().run(stop));
+        Ok(())
+    }
+
+    /// Starts all else that runs in the background.
+    fn start_tasks(&self, supervisor: &Supervisor, config: &Config) {
+        let hub = self.hub.clone();
+        supervisor.spawn("hub", OnEnd::Restart, move |stop| hub.clone().run(stop));
+        let (pool, feed_lag) = (self.changes.pool().clone(), self.feed_metrics.lag.clone());
+        supervisor.spawn("feed lag", OnEnd::Restart, move |stop| {
+            lag::run(pool.clone(), feed_lag.clone(), stop)
+        });
+        let pool = self.changes.pool().clone();
+        let (feed, requests) = (config.feed.clone(), config.requests.clone());
+        let rounds = self.housekeeping.clone();
+        supervisor.spawn("maintenance", OnEnd::Restart, move |stop| {
+            maintenance::run(
+                pool.clone(),
+                feed.clone(),
+                requests.clone(),
+                rounds.clone(),
+                stop,
+            )
+        });
+        let applying = self.applying.clone();
+        supervisor.spawn("applying", OnEnd::Restart, move |stop| {
+            applying.clone().run(stop)
+        });
+        let eraser = self.eraser.clone();
+        supervisor.spawn("eraser", OnEnd::Restart, move |stop| {
+            eraser.clone().run(stop)
+        });
+    }
+
+    /// What answers requests.
+    fn server(self, config: &Config, tls: &Tls, metrics: Metrics) -> Server {
+        let (changes, policies) = (self.changes, self.policies);
+        let settings = SettingsService::new(changes.clone(), self.applying);
+        let tickets = TicketService::new(changes.clone(), Arc::clone(&policies), self.hub);
+        let contacts = ContactService::new(changes.clone());
+        let erasures = ErasureService::new(changes.clone(), self.eraser);
+        let handler = HandlerService::new(changes.clone(), self.firing);
+        let feed = FeedService::new(changes.clone(), self.feed_metrics);
+        let snapshots = SnapshotService::new(changes.clone(), &config.snapshot);
+        let outreach = OutreachService::new(changes.clone(), Arc::clone(&policies));
+        let inbound = InboundService::new(changes.clone(), Arc::clone(&policies));
+        let states = MessageStateService::new(changes, policies);
+        let settings = SettingsServiceServer::new(settings);
+        let handler = TicketHandlerServiceServer::new(handler);
+        let snapshots = SnapshotServiceServer::new(snapshots);
+        let states = MessageStateServiceServer::new(states);
+        let outreach = OutreachServiceServer::new(outreach);
+        let limits = &config.server;
+        Server::new(&config.server, metrics, FILE_DESCRIPTOR_SET, PERMISSIONS)
+            .access(&config.access)
+            .with_tls(tls)
+            .add_service(limit_messages!(settings, limits))
+            .add_service(limit_messages!(ContactServiceServer::new(contacts), limits))
+            .add_service(limit_messages!(ErasureServiceServer::new(erasures), limits))
+            .add_service(limit_messages!(TicketServiceServer::new(tickets), limits))
+            .add_service(limit_messages!(handler, limits))
+            .add_service(limit_messages!(FeedServiceServer::new(feed), limits))
+            .add_service(limit_messages!(snapshots, limits))
+            .add_service(limit_messages!(states, limits))
+            .add_service(limit_messages!(InboundServiceServer::new(inbound), limits))
+            .add_service(limit_messages!(outreach, limits))
+    }
 }
 
 fn logins(config: &DatabaseConfig) -> Logins<'_> {

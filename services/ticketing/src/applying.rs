@@ -8,7 +8,6 @@
 //! and cycles that began under it must not fall back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use plazo_domain::TicketState;
 use plazo_proto::ticketing::v1::PolicyApplied;
@@ -16,7 +15,6 @@ use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_service::TaskError;
 use plazo_service::status::chain;
 use sqlx::PgConnection;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
@@ -28,20 +26,17 @@ use crate::store::settings::{PolicyCache, PolicyKey};
 use crate::tickets::SYSTEM;
 use crate::tickets::change::{self, PolicyInForce, TicketChange};
 use crate::tickets::told::cycles_to_proto;
+use crate::turns::{Pieces, Turns};
 
 /// Tickets a transaction: their rows are locked for as long as it takes.
 const PAGE: i64 = 200;
-/// How often to look for applications that other replicas accepted, or left behind.
-const POLL: Duration = Duration::from_millis(500);
-const FIRST_BACKOFF: Duration = Duration::from_millis(25);
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Applies policies to open tickets.
 #[derive(Debug, Clone)]
 pub struct Applying {
     changes: Changes,
     policies: Arc<PolicyCache>,
-    asked: Arc<Notify>,
+    turns: Turns,
     metrics: ApplyingMetrics,
 }
 
@@ -51,71 +46,20 @@ impl Applying {
         Self {
             changes,
             policies,
-            asked: Arc::new(Notify::new()),
+            turns: Turns::default(),
             metrics,
         }
     }
 
     /// Says that there may be something to apply.
     pub fn wake(&self) {
-        self.asked.notify_one();
+        self.turns.wake();
     }
 
-    /// Runs until `stop`. Applications take turns, a page each: a small one does not wait for a large one.
+    /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) -> Result<(), TaskError> {
-        let mut last_version = 0;
-        let mut backoff = FIRST_BACKOFF;
-        while !stop.is_cancelled() {
-            let wait = match self.step(&mut last_version).await {
-                Ok(true) => {
-                    backoff = FIRST_BACKOFF;
-                    continue;
-                }
-                Ok(false) => POLL,
-                Err(error) => {
-                    if !error.is_transient() {
-                        tracing::warn!(
-                            policy_version = last_version,
-                            error = chain(&error),
-                            "a policy could not be applied"
-                        );
-                    }
-                    let wait = backoff;
-                    backoff = (backoff * 2).min(MAX_BACKOFF);
-                    wait
-                }
-            };
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = self.asked.notified() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
+        self.turns.run(&self, &stop).await;
         Ok(())
-    }
-
-    /// Does a page of the next application after this version; false when none is free.
-    async fn step(&self, last_version: &mut i64) -> Result<bool, Error> {
-        let pool = self.changes.pool();
-        let Some(free) = applications::find_free(pool, *last_version).await? else {
-            return Ok(false);
-        };
-        // Also when it fails: the others get their turn.
-        *last_version = free.policy_version;
-        if free.after_ticket_id == 0 {
-            applications::wait_for_openings(pool, free.tenant_id, free.scope.bot_id).await?;
-        }
-        let mut transaction = pool.begin().await?;
-        // None: another replica was faster.
-        if let Some(application) = applications::take(&mut transaction, &free).await? {
-            let applied = self.apply_page(&mut transaction, &application).await?;
-            transaction.commit().await?;
-            if applied > 0 {
-                self.changes.announce();
-                self.metrics.tickets.inc_by(applied);
-            }
-        }
-        Ok(true)
     }
 
     /// Returns how many tickets changed.
@@ -201,5 +145,37 @@ impl Applying {
             change::save(connection, changed).await?;
         }
         Ok(count)
+    }
+}
+
+impl Pieces for Applying {
+    async fn do_page(&self, last_version: &mut i64) -> Result<bool, Error> {
+        let pool = self.changes.pool();
+        let Some(free) = applications::find_free(pool, *last_version).await? else {
+            return Ok(false);
+        };
+        *last_version = free.policy_version;
+        if free.after_ticket_id == 0 {
+            applications::wait_for_openings(pool, free.tenant_id, free.scope.bot_id).await?;
+        }
+        let mut transaction = pool.begin().await?;
+        // None: another replica was faster.
+        if let Some(application) = applications::take(&mut transaction, &free).await? {
+            let applied = self.apply_page(&mut transaction, &application).await?;
+            transaction.commit().await?;
+            if applied > 0 {
+                self.changes.announce();
+                self.metrics.tickets.inc_by(applied);
+            }
+        }
+        Ok(true)
+    }
+
+    fn log_failure(&self, policy_version: i64, error: &Error) {
+        tracing::warn!(
+            policy_version,
+            error = chain(error),
+            "a policy could not be applied"
+        );
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use plazo_database::{TenantPool, TenantReader};
+use plazo_database::{TenantPool, TenantReader, first_answer, keep_answer};
 use plazo_service::{RequestKey, commit_in_background};
 use prost::Message;
 use sqlx::{PgConnection, PgPool};
@@ -111,59 +111,4 @@ impl Changes {
         self.announce();
         Ok(answer)
     }
-}
-
-/// Takes the request id for this transaction, or finds what was answered before. A second request with the
-/// same id waits here for the first one's transaction to end.
-async fn first_answer<A: Message + Default>(
-    connection: &mut PgConnection,
-    key: &RequestKey,
-) -> Result<Option<A>, Error> {
-    let Some(request_id) = key.request_id else {
-        return Ok(None);
-    };
-    let taken = sqlx::query!(
-        "INSERT INTO answered_requests (tenant_id, request_id, method, fingerprint)
-         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-        key.tenant_id,
-        request_id,
-        key.method,
-        &key.fingerprint
-    )
-    .execute(&mut *connection)
-    .await?;
-    if taken.rows_affected() == 1 {
-        return Ok(None);
-    }
-    let first = sqlx::query!(
-        r#"SELECT method, fingerprint, answer AS "answer!" FROM answered_requests
-           WHERE tenant_id = $1 AND request_id = $2"#,
-        key.tenant_id,
-        request_id
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    if first.method != key.method || first.fingerprint != key.fingerprint {
-        return Err(Error::RequestIdReused);
-    }
-    Ok(Some(A::decode(first.answer.as_slice())?))
-}
-
-async fn keep_answer<A: Message>(
-    connection: &mut PgConnection,
-    key: &RequestKey,
-    answer: &A,
-) -> Result<(), Error> {
-    let Some(request_id) = key.request_id else {
-        return Ok(());
-    };
-    sqlx::query!(
-        "UPDATE answered_requests SET answer = $3 WHERE tenant_id = $1 AND request_id = $2",
-        key.tenant_id,
-        request_id,
-        answer.encode_to_vec()
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }

@@ -14,6 +14,7 @@ pub mod worker;
 use jiff::Timestamp;
 use plazo_domain::CloseSource;
 use plazo_proto::common::v1::Author;
+use plazo_service::{Actor, BotScope};
 use sqlx::PgConnection;
 
 use crate::contacts::{lock_open_tickets, no_contact, require_unmerged};
@@ -47,6 +48,17 @@ impl Known {
     pub fn is_complete(&self) -> bool {
         let mut services = OTHERS.into_iter().chain([TICKETING]);
         services.all(|service| self.report(service).is_some())
+    }
+}
+
+/// Denied to an actor who may use some bots only: the contact may have tickets with others.
+pub fn check_may_erase(actor: &Actor) -> Result<(), Error> {
+    match actor.bots {
+        BotScope::All => Ok(()),
+        BotScope::Only(_) => Err(Error::Denied {
+            reason: "BOT_NOT_PERMITTED",
+            description: "the actor may use some bots only, and erase nobody",
+        }),
     }
 }
 

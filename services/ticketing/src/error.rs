@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use plazo_database::AnswerError;
 use plazo_domain::Violation;
 use plazo_service::request_id_reused;
 use plazo_service::status::{self, FieldViolations};
@@ -102,6 +103,16 @@ impl Error {
     /// Whether the whole transaction may be tried again at once: a deadlock or a failed serialization.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Database(error) if plazo_database::is_conflict(error))
+    }
+}
+
+impl From<AnswerError> for Error {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::RequestIdReused => Self::RequestIdReused,
+            AnswerError::Unreadable(error) => Self::Stored(error),
+            AnswerError::Database(error) => Self::Database(error),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::error::Error;
 use crate::fitting::fitting;
+use crate::store::clocks::TicketKey;
 use crate::store::events::EventRow;
 use crate::store::tickets::TicketQuery;
 
@@ -80,6 +81,48 @@ pub async fn read(pool: &PgPool, position: Position) -> Result<Batch, Error> {
         .collect::<Result<_, _>>()?;
     Ok(Batch {
         events,
+        position,
+        more,
+    })
+}
+
+/// Which tickets some events are about, and the position after them.
+#[derive(Debug)]
+pub struct Touched {
+    /// The ticket of each event, in the events' order; may be empty.
+    pub tickets: Vec<TicketKey>,
+    /// After the events.
+    pub position: Position,
+    /// Whether there is more to read at once.
+    pub more: bool,
+}
+
+/// Reads what the events that follow `position` are about, of all tenants, and nothing of what they say.
+pub async fn touched(pool: &PgPool, position: Position) -> Result<Touched, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT event_id, transaction_id::text::bigint AS "transaction_id!", tenant_id, ticket_id
+           FROM ticket_events
+           WHERE (transaction_id, event_id) > ($1::bigint::text::xid8, $2)
+               AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+           ORDER BY transaction_id, event_id
+           LIMIT $3"#,
+        position.transaction_id,
+        position.event_id,
+        BATCH
+    )
+    .fetch_all(pool)
+    .await?;
+    let more = i64::try_from(rows.len()).unwrap_or(i64::MAX) == BATCH;
+    let position = rows.last().map_or(position, |last| Position {
+        transaction_id: last.transaction_id,
+        event_id: last.event_id,
+    });
+    let tickets = rows.into_iter().map(|row| TicketKey {
+        tenant_id: row.tenant_id,
+        ticket_id: row.ticket_id,
+    });
+    Ok(Touched {
+        tickets: tickets.collect(),
         position,
         more,
     })

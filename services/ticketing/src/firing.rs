@@ -1,37 +1,29 @@
 //! The firing path: what the timer asks about is decided here, from the rows as they are then.
 
 mod messages;
+mod told;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use plazo_domain::{
-    Advance, Clock, Effect, FiredStage, InactivityPolicy, Outcome, Policies, Stage, advance,
-};
+use plazo_domain::{Advance, Clock, InactivityPolicy, Outcome, Policies, Stage, advance};
 use plazo_proto::notification::v1::ActiveMessage;
-use plazo_proto::ticketing::v1::ticket_event::Payload;
-use plazo_proto::ticketing::v1::{
-    ActiveMessageRequested, AutomationResumeCause, HoldEnd, StageFired,
-};
 use plazo_service::{commit_in_background, telemetry};
 use sqlx::PgConnection;
 
 use crate::changes::Changes;
 use crate::error::Error;
-use crate::firing::messages::{CLOSING, WARNING, compose};
-use crate::instants::to_proto;
+use crate::firing::told::Told;
 use crate::metrics::FiringMetrics;
 use crate::store::active_messages;
 use crate::store::clocks::{self, LockedClock, TicketKey};
-use crate::store::events::{self, NewEvent};
+use crate::store::events;
 use crate::store::messages as messages_of;
 use crate::store::parties::{self, Recipient};
 use crate::store::settings::{PolicyCache, PolicyKey};
-use crate::store::tickets::{self, Closure};
-use crate::tickets::SYSTEM;
+use crate::store::tickets;
 use crate::tickets::change::{PolicyInForce, TicketChange};
-use crate::tickets::told::automation_resumed;
 
 pub(crate) use messages::warned_cycle;
 
@@ -231,14 +223,7 @@ impl Firing {
             active_messages.extend(told.messages.into_iter().map(|message| (message, asked_at)));
         }
 
-        let changed: Vec<&LockedClock> = looks
-            .iter()
-            .filter(|look| look.subject.locked().clock != look.before)
-            .map(|look| look.subject.locked())
-            .collect();
-        if !changed.is_empty() {
-            clocks::save(&mut *connection, &changed).await?;
-        }
+        save_clocks(&mut *connection, &looks).await?;
         let facts: Vec<_> = looks
             .iter()
             .filter_map(|look| match &look.subject {
@@ -251,6 +236,33 @@ impl Firing {
         events::append(connection, &new_events.iter().collect::<Vec<_>>()).await?;
         Ok(answers)
     }
+}
+
+/// Writes the clocks that changed, as few of their columns as needed.
+async fn save_clocks(connection: &mut PgConnection, looks: &[Looked]) -> Result<(), Error> {
+    let changed = looks
+        .iter()
+        .filter(|look| look.subject.locked().clock != look.before);
+    let (narrow, wide): (Vec<_>, Vec<_>) = changed.partition(|look| {
+        matches!(look.subject, Subject::Narrow(_))
+            && look
+                .subject
+                .locked()
+                .clock
+                .differs_in_alerts_only(&look.before)
+    });
+    let (narrow, wide) = (clocks_of(&narrow), clocks_of(&wide));
+    if !narrow.is_empty() {
+        clocks::save_alerts(&mut *connection, &narrow).await?;
+    }
+    if !wide.is_empty() {
+        clocks::save(&mut *connection, &wide).await?;
+    }
+    Ok(())
+}
+
+fn clocks_of<'a>(looks: &[&'a Looked]) -> Vec<&'a LockedClock> {
+    looks.iter().map(|look| look.subject.locked()).collect()
 }
 
 /// The traces of the messages that led to what fired; none while this call is not traced itself.
@@ -406,113 +418,4 @@ async fn recipients(
         .into_iter()
         .map(|recipient| (recipient.key, recipient))
         .collect())
-}
-
-/// The events and messages that follow from a look.
-struct Told<'a> {
-    policies: &'a KnownPolicies,
-    /// There whenever a stage beyond the alerts fired: a ticket always has a contact.
-    recipient: Option<&'a Recipient>,
-    messages: Vec<ActiveMessage>,
-    events: Vec<NewEvent>,
-}
-
-impl Told<'_> {
-    fn tell(&mut self, look: &mut Looked) {
-        for effect in look.advance.effects.clone() {
-            match effect {
-                Effect::HoldEnded { due_at, started } => {
-                    if let Subject::Whole(change) = &mut look.subject {
-                        change.record_hold_ended(SYSTEM, HoldEnd::Expired, due_at, &started);
-                        self.events.append(&mut change.take_events());
-                    }
-                }
-                Effect::Stage(fired) => self.tell_stage(look, fired),
-                Effect::AutomationResumed { due_at } => {
-                    let payload = automation_resumed(AutomationResumeCause::TimeOver, Some(due_at));
-                    let event = look.subject.locked_mut().next_event(SYSTEM, payload);
-                    self.events.push(event);
-                }
-            }
-        }
-    }
-
-    fn tell_stage(&mut self, look: &mut Looked, fired: FiredStage) {
-        let payload = Payload::StageFired(StageFired {
-            cycle: fired.cycle,
-            stage: fired.stage.code().into(),
-            due_time: Some(to_proto(fired.due_at)),
-            could_act_time: Some(to_proto(fired.could_act_at)),
-            alert: fired.alert.code().into(),
-            kind: fired.kind.code().into(),
-            policy_version: fired.policy_version,
-        });
-        let event = look.subject.locked_mut().next_event(SYSTEM, payload);
-        self.events.push(event);
-        let Subject::Whole(change) = &mut look.subject else {
-            return;
-        };
-        let policy_key = (change.locked.key.tenant_id, fired.policy_version);
-        let Some(policy) = self.policies.get(&policy_key).cloned() else {
-            return;
-        };
-        match fired.stage {
-            Stage::FirstAlert | Stage::SecondAlert => {}
-            Stage::Warning => self.ask_for(change, fired.cycle, &policy, WARNING),
-            Stage::Close => {
-                let ended = look.advance.closed.unwrap_or_default();
-                close(change, fired.cycle, &policy, ended);
-                self.events.append(&mut change.take_events());
-                self.ask_for(change, fired.cycle, &policy, CLOSING);
-            }
-        }
-    }
-
-    fn ask_for(
-        &mut self,
-        change: &mut TicketChange,
-        cycle: i32,
-        policy: &InactivityPolicy,
-        purpose: messages::Purpose,
-    ) {
-        let composed = self.recipient.and_then(|recipient| {
-            compose(
-                purpose,
-                cycle,
-                policy,
-                recipient,
-                &change.settings,
-                &change.locked,
-            )
-        });
-        if let Some(message) = composed {
-            let payload = ActiveMessageRequested {
-                message: Some(message.clone()),
-            };
-            let event = change
-                .locked
-                .next_event(SYSTEM, Payload::ActiveMessageRequested(payload));
-            self.events.push(event);
-            self.messages.push(message);
-        }
-    }
-}
-
-/// Closes a ticket by inactivity, with what the policy leaves in it.
-fn close(
-    change: &mut TicketChange,
-    cycle: i32,
-    policy: &InactivityPolicy,
-    ended: plazo_domain::Ended,
-) {
-    let auto_close = policy.auto_close.as_ref();
-    let closure = Closure {
-        closed_at: change.now(),
-        source: plazo_domain::CloseSource::CustomerInactivity,
-        author: SYSTEM,
-        note: auto_close.and_then(|close| close.note.clone()),
-        exit_route: change.settings.exit_route.clone(),
-    };
-    let tags = auto_close.map_or(&[] as &[String], |close| &close.tags);
-    change.close(closure, cycle, tags, ended);
 }

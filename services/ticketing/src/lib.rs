@@ -32,6 +32,7 @@ pub mod snapshot;
 pub mod store;
 pub mod sweep;
 pub mod tickets;
+mod turns;
 pub mod validate;
 
 pub use app::App;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plazo_database::HousekeepingMetrics;
+use plazo_database::{HousekeepingMetrics, forget_answers};
 use plazo_service::TaskError;
 use plazo_service::status::chain;
 use sqlx::PgPool;
@@ -15,7 +15,7 @@ use crate::store::inbound;
 
 const WEEKS_AHEAD: i32 = 2;
 /// One statement deletes so many answers; the next one follows at once while there are more.
-const PURGE_BATCH: i64 = 5_000;
+const PURGE_BATCH: u32 = 5_000;
 /// A message that was ignored is known so long: channels repeat themselves for a week at most.
 const KEEP_IGNORED_DAYS: i32 = 7;
 /// The most statements a round, so that a round ends.
@@ -69,8 +69,8 @@ async fn purge_ignored(pool: &PgPool) -> Result<(), Error> {
     for _ in 0..PURGE_ROUNDS {
         let mut connection = pool.acquire().await?;
         let deleted =
-            inbound::forget_ignored(&mut connection, KEEP_IGNORED_DAYS, PURGE_BATCH).await?;
-        if deleted < PURGE_BATCH.unsigned_abs() {
+            inbound::forget_ignored(&mut connection, KEEP_IGNORED_DAYS, PURGE_BATCH.into()).await?;
+        if deleted < u64::from(PURGE_BATCH) {
             break;
         }
     }
@@ -79,20 +79,8 @@ async fn purge_ignored(pool: &PgPool) -> Result<(), Error> {
 
 async fn purge_answers(pool: &PgPool, requests: &RequestsConfig) -> Result<(), Error> {
     for _ in 0..PURGE_ROUNDS {
-        let deleted = sqlx::query!(
-            "DELETE FROM answered_requests
-             WHERE ctid = ANY (ARRAY(
-                 SELECT ctid FROM answered_requests
-                 WHERE answered_at < statement_timestamp() - make_interval(hours => $1)
-                 ORDER BY answered_at
-                 LIMIT $2
-             ))",
-            i32::try_from(requests.keep_hours).unwrap_or(i32::MAX),
-            PURGE_BATCH
-        )
-        .execute(pool)
-        .await?;
-        if deleted.rows_affected() < PURGE_BATCH.unsigned_abs() {
+        let deleted = forget_answers(pool, requests.keep_hours, PURGE_BATCH).await?;
+        if deleted < u64::from(PURGE_BATCH) {
             break;
         }
     }

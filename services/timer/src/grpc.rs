@@ -15,7 +15,7 @@ use plazo_service::paging::{decode_page_token, encode_page_token, page_size};
 use plazo_service::status::{
     internal, invalid, permission_denied, resource_exhausted, unavailable,
 };
-use plazo_service::{Actor, ActorKind, MethodPermissions, Permission};
+use plazo_service::{Actor, ActorKind, BotScope, MethodPermissions, Permission};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::arming::{self, Armer};
@@ -288,12 +288,17 @@ impl TimerService for TimerGrpc {
     }
 }
 
-/// The tenant whose entries the actor may read; none for services, which may read all.
+/// The tenant whose entries the actor may read; none for services, which may read all. An entry doesn't say whose bot's
+/// ticket it is of, so those who may use some bots only read none.
 fn reader_tenant(actor: &Actor) -> Result<Option<i64>, Status> {
-    match actor.kind {
-        ActorKind::Service(_) => Ok(None),
-        ActorKind::Administrator(_) => Ok(Some(actor.tenant_id)),
-        ActorKind::Agent(_) | ActorKind::Bot(_) => Err(permission_denied(
+    match (&actor.kind, &actor.bots) {
+        (ActorKind::Service(_), _) => Ok(None),
+        (ActorKind::Administrator(_), BotScope::All) => Ok(Some(actor.tenant_id)),
+        (ActorKind::Administrator(_), BotScope::Only(_)) => Err(permission_denied(
+            "BOT_NOT_PERMITTED",
+            "the actor may use some bots only, and read none of the timer's entries",
+        )),
+        (ActorKind::Agent(_) | ActorKind::Bot(_), _) => Err(permission_denied(
             "ACTOR_NOT_PERMITTED",
             "only services and administrators may read the timer's entries",
         )),

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 fn main() -> ExitCode {
     run_main(|config: Config, shutdown: CancellationToken| async move {
         let listeners = Listeners::bind(&config.server).await?;
-        App::build(config, listeners).await?.run(shutdown).await?;
+        let app = App::build(config, listeners).await?;
+        Box::pin(app.run(shutdown)).await?;
         Ok::<_, TimerError>(())
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use plazo_proto::common::v1::{Author, AuthorKind, Channel, ChannelIdentity};
+use plazo_proto::common::v1::{Author, AuthorKind};
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
     AlertCleared, CloseSource, ClosingNote, Closure, Contact, CycleKind, Message, MessageKind,
@@ -19,6 +19,8 @@ const OPEN: usize = 4_000;
 pub(super) const EVENTS: i64 = 10;
 const SECOND_US: i64 = 1_000_000;
 const AGENTS: i64 = 500;
+/// One customer in so many is known by another name than before.
+const RENAMED: i64 = 50;
 const BOTS: i64 = 8;
 const TEXT: &str = "Obrigado pelo contato. Reenviei a fatura para o seu e-mail, pode conferir?";
 
@@ -27,14 +29,20 @@ pub(super) struct Events {
     left: usize,
     next_ticket_id: i64,
     now_us: i64,
-    contacts: i64,
+    /// The customers, as they are known; each opens tickets in turn.
+    contacts: Vec<Contact>,
     /// Open tickets with the number of their next event.
     open: VecDeque<(i64, i64)>,
 }
 
 impl Events {
-    /// So many events of tickets from an id on, of a tenant with so many contacts; about one in a millisecond.
-    pub(super) fn new(count: usize, first_ticket_id: i64, contacts: i64, now_us: i64) -> Self {
+    /// So many events of tickets from an id on, of these contacts; about one in a millisecond.
+    pub(super) fn new(
+        count: usize,
+        first_ticket_id: i64,
+        contacts: Vec<Contact>,
+        now_us: i64,
+    ) -> Self {
         let span_us = 1_000 * i64::try_from(count).expect("a small number");
         Self {
             left: count,
@@ -47,14 +55,16 @@ impl Events {
 
     fn event(&self, ticket_id: i64, ticket_seq: i64) -> TicketEvent {
         let agent = author(AuthorKind::Agent, 1 + ticket_id % AGENTS);
-        let contact_id = 1 + ticket_id * 7_919 % self.contacts;
-        let customer = author(AuthorKind::Customer, contact_id);
+        let count = i64::try_from(self.contacts.len()).expect("a small number");
+        let place = usize::try_from(ticket_id % count).expect("ids are above zero");
+        let contact = &self.contacts[place];
+        let customer = author(AuthorKind::Customer, contact.contact_id);
         let system = author(AuthorKind::System, 0);
         let recorded = |by| recorded(ticket_id, ticket_seq, by, self.now_us);
         let (by, payload) = match ticket_seq {
             1 => (
                 author(AuthorKind::Bot, 1 + ticket_id % BOTS),
-                opened(contact_id),
+                opened(contact.clone(), ticket_id % RENAMED == 0),
             ),
             2 | 5 => (customer, recorded(customer)),
             3 => (
@@ -146,19 +156,10 @@ fn author(kind: AuthorKind, id: i64) -> Author {
     }
 }
 
-fn opened(contact_id: i64) -> Payload {
-    let phone = format!("+55119{contact_id:08}");
-    let contact = Contact {
-        contact_id,
-        name: "Conceição Guimarães".to_owned(),
-        email: format!("conceicao.guimaraes{contact_id}@example.com"),
-        phone: phone.clone(),
-        channel_identity: Some(ChannelIdentity {
-            channel: Channel::Whatsapp.into(),
-            address: phone,
-        }),
-        etag: String::new(),
-    };
+fn opened(mut contact: Contact, is_renamed: bool) -> Payload {
+    if is_renamed {
+        contact.name.push_str(" Guimarães");
+    }
     Payload::Opened(TicketOpened {
         queue_id: 1,
         contact: Some(contact),

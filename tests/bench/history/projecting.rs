@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use plazo_proto::common::v1::ChannelIdentity;
+use plazo_proto::ticketing::v1::Contact;
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
@@ -23,9 +25,7 @@ const METRIC: &str = "plazo_history_feed_events_total";
 pub(super) async fn run(bed: &mut Bed, size: &Size, goals: &mut Goals, report: &mut Report) {
     let mut connection = bed.connection().await;
     let first_ticket_id = 1 + last_ticket_id(&mut connection).await;
-    let contacts = i64::try_from(size.tickets / 10)
-        .expect("a small number")
-        .max(1);
+    let contacts = some_contacts(&mut connection, size.events).await;
     let now_us: i64 =
         sqlx::query_scalar("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
             .fetch_one(&mut connection)
@@ -73,6 +73,31 @@ pub(super) async fn run(bed: &mut Bed, size: &Size, goals: &mut Goals, report: &
         report.complain("no ticket of the projected events is closed".to_owned());
     }
     report.set("projected_closed_tickets", closed);
+}
+
+/// As many as the events have tickets, in no order.
+async fn some_contacts(connection: &mut PgConnection, events: usize) -> Vec<Contact> {
+    let rows: Vec<(i64, String, String, String, i32, String)> = sqlx::query_as(
+        "SELECT contact_id, name, email, phone, channel, address FROM contacts
+         WHERE tenant_id = $1 ORDER BY hashint8(contact_id) LIMIT $2",
+    )
+    .bind(TENANT)
+    .bind(i64::try_from(events).expect("a small number") / EVENTS)
+    .fetch_all(connection)
+    .await
+    .expect("contacts are there");
+    let contacts =
+        rows.into_iter().map(
+            |(contact_id, name, email, phone, channel, address)| Contact {
+                contact_id,
+                name,
+                email,
+                phone,
+                channel_identity: Some(ChannelIdentity { channel, address }),
+                etag: String::new(),
+            },
+        );
+    contacts.collect()
 }
 
 async fn last_ticket_id(connection: &mut PgConnection) -> i64 {

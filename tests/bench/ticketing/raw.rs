@@ -1,8 +1,11 @@
 //! The same rows written bare: what a program could do at best that talks to PostgreSQL itself, with prepared
 //! statements and a transaction for each change.
 //!
-//! These statements follow the schema of ticketing: `lock` as it locks, and the rows that it writes.
+//! These statements follow the schema of ticketing: `lock` as it locks, and the rows that it writes. Those of firings are
+//! the service's own files.
 
+use jiff::SignedDuration;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use plazo_proto::common::v1::{Author, AuthorKind};
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{
@@ -248,35 +251,12 @@ impl RawFiring {
     }
 }
 
-const LOCK_BATCH: &str = "
-    WITH locked AS MATERIALIZED (
-        SELECT clocks.*
-        FROM unnest($1::bigint[], $2::bigint[]) AS wanted (tenant_id, ticket_id)
-        JOIN ticket_clocks AS clocks USING (tenant_id, ticket_id)
-        ORDER BY clocks.tenant_id, clocks.ticket_id
-        FOR UPDATE OF clocks SKIP LOCKED
-    )
-    SELECT *, clock_timestamp() AS now, pg_current_xact_id()::text::bigint AS transaction_id FROM locked";
-
-const SAVE_BATCH: &str = "
-    UPDATE ticket_clocks AS clocks
-    SET ticket_seq = changed.ticket_seq, generation = changed.generation,
-        next_due_at = clocks.next_due_at + interval '23 hours',
-        cycle_due_at = clocks.next_due_at + interval '23 hours', last_cycle = 1, anchor_at = clocks.anchor_at,
-        policy_version = changed.policy_version, stages_done = 1, warning_accepted_at = NULL, alert = 1,
-        last_customer_message_at = NULL, event_transaction_id = changed.transaction_id
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS changed (tenant_id, ticket_id, ticket_seq, generation, policy_version, transaction_id)
-    WHERE clocks.tenant_id = changed.tenant_id AND clocks.ticket_id = changed.ticket_id";
-
-const INSERT_EVENTS: &str = "
-    INSERT INTO ticket_events
-        (tenant_id, ticket_id, ticket_seq, bot_id, author_kind, author_id, recorded_at, payload, transaction_id)
-    SELECT tenant_id, ticket_id, ticket_seq, bot_id, author_kind, 0, clock_timestamp(), payload,
-        transaction_id::text::xid8
-    FROM unnest(
-        $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::bytea[], $7::bigint[]
-    ) AS event (tenant_id, ticket_id, ticket_seq, bot_id, author_kind, payload, transaction_id)";
+// The service's own.
+const LOCK_BATCH: &str = include_str!("../../../services/ticketing/queries/lock_free_clocks.sql");
+const SAVE_BATCH: &str = include_str!("../../../services/ticketing/queries/save_alerts.sql");
+const INSERT_EVENTS: &str = include_str!("../../../services/ticketing/queries/append_events.sql");
+/// From the first alert to the second.
+const NEXT_STAGE_S: i64 = 23 * 3_600;
 
 impl Caller for RawFiring {
     async fn step(&mut self) -> u64 {
@@ -294,17 +274,31 @@ impl Caller for RawFiring {
             .await
             .expect("clocks are locked");
         assert_eq!(rows.len(), count, "nobody else locks them");
-        ids = rows.iter().map(|row| row.get("ticket_id")).collect();
-        let generations: Vec<i64> = rows.iter().map(|row| row.get("generation")).collect();
-        let transactions: Vec<i64> = rows.iter().map(|row| row.get("transaction_id")).collect();
+        ids = rows.iter().map(|row| row.get("ticket_id!")).collect();
+        let transactions: Vec<i64> = rows
+            .iter()
+            .map(|row| row.get("event_transaction_id!"))
+            .collect();
+        let now: Vec<SqlTimestamp> = rows.iter().map(|row| row.get("now!")).collect();
+        let next_due: Vec<SqlTimestamp> = rows
+            .iter()
+            .map(|row| row.get::<SqlTimestamp, _>("next_due_at").to_jiff())
+            .map(|due_at| (due_at + SignedDuration::from_secs(NEXT_STAGE_S)).to_sqlx())
+            .collect();
         let seqs = vec![SEQ + 1; count];
+        let codes = |code: i16| vec![code; count];
         let saved = sqlx::query(SAVE_BATCH)
             .bind(&tenants)
             .bind(&ids)
             .bind(&seqs)
-            .bind(generations)
-            .bind(vec![self.desk.policy_version; count])
             .bind(&transactions)
+            .bind(&next_due)
+            .bind(codes(1))
+            .bind(&next_due)
+            .bind(codes(1))
+            .bind(codes(0))
+            .bind(vec![None::<SqlTimestamp>; count])
+            .bind(codes(0))
             .execute(&mut *transaction)
             .await
             .expect("clocks are written");
@@ -313,11 +307,11 @@ impl Caller for RawFiring {
             .bind(&ids)
             .bind(&seqs)
             .bind(vec![self.desk.bot_id; count])
-            .bind(vec![
-                i16::try_from(i32::from(AuthorKind::System))
-                    .expect("a small number");
-                count
-            ])
+            .bind(codes(
+                i16::try_from(i32::from(AuthorKind::System)).expect("a small number"),
+            ))
+            .bind(vec![0_i64; count])
+            .bind(now)
             .bind(vec![self.payload.clone(); count])
             .bind(&transactions)
             .execute(&mut *transaction)

@@ -2,6 +2,7 @@
 //! the one to run. Each asserts what must hold of what was read, beside that nothing panics.
 #![no_main]
 
+mod access;
 mod targets;
 
 // Small files of services that need nothing else are compiled in, so that their services need not be built.

@@ -2,28 +2,39 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use plazo_domain::{Placeholder, Template, TemplateValues};
+use plazo_domain::{Placeholder, Template, TemplateValues, check_https_url};
 use plazo_notification::fuzzing as notification;
 use plazo_service::config::{ServiceConfig as _, load_raw};
 use plazo_service::{Actor, BotScope, paging};
 use tonic::Request;
 use uuid::Uuid;
 
+use crate::access;
 use crate::position::{FeedIdentity, Position, PositionError};
 use crate::search_key::{phone_digits, search_key};
 use crate::search_query::SearchQuery;
-use crate::validate::is_phone;
+use crate::validate::{is_email, is_phone};
+
+/// Of the app whose callbacks are tried.
+const APP_SECRET: &str = "secret";
 
 /// Tries one input.
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets; each has a folder of seeds in `seeds`.
-pub(crate) const ALL: [(&str, Target); 8] = [
+pub(crate) const ALL: [(&str, Target); 14] = [
     ("actors", actors),
+    ("addresses", addresses),
+    ("answers", answers),
     ("callbacks", callbacks),
+    ("certificates", access::certificates),
     ("configuration", configuration),
+    ("jwk-sets", access::jwk_sets),
+    ("jwts", access::jwts),
+    ("metadata", access::metadata),
     ("phones", phones),
     ("searches", searches),
     ("templates", templates),
@@ -37,12 +48,12 @@ pub(crate) fn find(name: &str) -> Option<Target> {
         .map(|(_, target)| *target)
 }
 
-fn text(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 
 /// Up to the first NUL, and what follows.
-fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
     let middle = bytes.iter().position(|byte| *byte == 0);
     middle.map_or((bytes, &[]), |at| (&bytes[..at], &bytes[at + 1..]))
 }
@@ -80,6 +91,11 @@ fn actors(bytes: &[u8]) {
 fn callbacks(bytes: &[u8]) {
     let (header, body) = halves(bytes);
     assert!(!notification::is_signed(header, body, ""));
+    if notification::is_signed(header, body, APP_SECRET) {
+        let longer = [body, b"!"].concat();
+        assert!(!notification::is_signed(header, &longer, APP_SECRET));
+        assert!(!notification::is_signed(header, body, "another"));
+    }
     for told in [
         notification::read_whatsapp(bytes, "15550001111"),
         notification::read_blip(bytes),
@@ -93,6 +109,50 @@ fn callbacks(bytes: &[u8]) {
         for key in told.status_keys.iter().chain(&told.message_keys) {
             assert!(!key.contains(char::is_control), "{key:?}");
         }
+    }
+}
+
+/// Addresses for mail, and of images. What is taken can stand in a header as it is.
+fn addresses(bytes: &[u8]) {
+    let Some(typed) = text(bytes) else { return };
+    if is_email(typed) {
+        assert!(typed.chars().count() <= 254);
+        assert_eq!(typed.matches('@').count(), 1);
+        let breaks_out = |letter: char| letter.is_control() || letter.is_whitespace();
+        assert!(!typed.contains(breaks_out) && !typed.contains(['<', '>', '"', ',', ';', '(']));
+    }
+    let mut violations = Vec::new();
+    check_https_url("url", typed, &mut violations);
+    if violations.is_empty() {
+        assert!(typed.is_ascii() && typed.len() <= 2_048);
+        assert!(typed.bytes().all(|byte| byte.is_ascii_graphic()));
+        let (scheme, rest) = typed.split_once("://").expect("it has a scheme");
+        assert!(scheme.eq_ignore_ascii_case("https"));
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        assert!(!authority.is_empty() && !authority.contains('@'));
+    }
+}
+
+/// Answers of the WhatsApp Cloud API: the first two bytes are the status, what follows up to a NUL asks for a wait.
+fn answers(bytes: &[u8]) {
+    let Some((status, rest)) = bytes.split_first_chunk::<2>() else {
+        return;
+    };
+    let status = 100 + u16::from_le_bytes(*status) % 500;
+    let (retry_after, body) = halves(rest);
+    let Some(answered) = notification::read_whatsapp_answer(status, retry_after, body) else {
+        return;
+    };
+    assert!(answered.wait <= Duration::from_hours(24));
+    assert_eq!(answered.message_id.is_none(), answered.reason.is_some());
+    if let Some(id) = answered.message_id {
+        assert!((200..300).contains(&status));
+        // PostgreSQL takes no NUL.
+        assert!(!id.is_empty() && !id.contains(char::is_control), "{id:?}");
+    }
+    if let Some(reason) = answered.reason {
+        let is_reason = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
+        assert!(reason.chars().all(is_reason), "{reason:?}");
     }
 }
 

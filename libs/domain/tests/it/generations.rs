@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use plazo_domain::{
-    Advance, Alert, Anchor, Change, Clock, CycleKind, InForce, InactivityPolicy, Outcome, Policies,
-    Stage, StartedCycle, WarningReport, advance,
+    Advance, Alert, Anchor, Automation, Change, Clock, ClockState, CycleKind, InForce,
+    InactivityPolicy, Outcome, Policies, Stage, StartedCycle, Turn, WarningReport, advance,
 };
 
 use crate::support::{EXAMPLE, at_ms, at_s, seconds};
@@ -225,4 +225,41 @@ fn without_any_policy_nothing_counts_and_the_alert_stays() {
     let change = clock.customer_wrote(at_s(12), None);
     assert_eq!(change.removed.alert, Alert::Yellow);
     assert!(change.removed.is_any());
+}
+
+type StateChange = fn(&mut ClockState);
+
+#[test]
+fn alerts_change_stages_and_what_is_due_and_nothing_else() {
+    let example = Example(EXAMPLE.policy());
+    let mut clock = Clock::new();
+    clock.agent_wrote(at_s(0), Some(example.in_force()), Some(&example.0));
+    let before = clock.clone();
+    assert!(before.differs_in_alerts_only(&before));
+    let fired = example.look(&mut clock, at_s(10));
+    assert_eq!(fired.outcome, Outcome::Fired);
+    assert_eq!(clock.alert(), Alert::Yellow);
+    assert_ne!(clock, before);
+    assert!(clock.differs_in_alerts_only(&before));
+
+    let others: [(&str, StateChange); 8] = [
+        ("generation", |state| state.generation += 1),
+        ("last_cycle", |state| state.last_cycle += 1),
+        ("turn", |state| state.turn = Turn::Nobody),
+        ("agent_has_written", |state| state.agent_has_written = false),
+        ("hold_until", |state| state.hold_until = Some(at_s(99))),
+        ("automation", |state| {
+            state.automation = Automation::PausedUntilCompleted;
+        }),
+        ("cycle", |state| state.cycle = None),
+        ("policy_version", |state| {
+            state.cycle.as_mut().expect("it runs").policy_version += 1;
+        }),
+    ];
+    for (field, change) in others {
+        let mut state = clock.state().clone();
+        change(&mut state);
+        let changed = Clock::from_state(state);
+        assert!(!changed.differs_in_alerts_only(&before), "{field}");
+    }
 }

@@ -6,3 +6,4 @@ mod counting;
 mod policies;
 mod sides;
 mod states;
+mod ties;

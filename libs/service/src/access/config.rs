@@ -24,6 +24,9 @@ pub struct AccessConfig {
     pub issuers: Vec<IssuerConfig>,
     /// Which certificates are services of Plazo, and what they may call.
     pub peers: Vec<PeerConfig>,
+    /// How long a stream of one of them goes on at most, in milliseconds: it ends between half of it and the whole, and may
+    /// be opened again. 0 for as long as the certificate lasts.
+    pub peer_stream_max_age_ms: u64,
     /// The longest token, in bytes.
     pub max_token_bytes: usize,
     /// How the issuers' keys are kept.
@@ -38,6 +41,7 @@ impl Default for AccessConfig {
             believe_metadata: None,
             issuers: Vec::new(),
             peers: Vec::new(),
+            peer_stream_max_age_ms: 3_600_000,
             max_token_bytes: 8 << 10,
             keys: KeysConfig::default(),
             limits: LimitsConfig::default(),
@@ -86,6 +90,9 @@ pub struct KeysConfig {
     pub refresh_interval_ms: u64,
     /// How often a file of keys is looked at, in milliseconds.
     pub look_interval_ms: u64,
+    /// How long the server waits at most for the first keys of each issuer before it says that it is ready, in
+    /// milliseconds.
+    pub first_keys_wait_ms: u64,
     /// How long a fetch may take, in milliseconds.
     pub fetch_timeout_ms: u64,
     /// A key that is not known makes the keys be fetched at once, but no more often than this, in milliseconds.
@@ -101,6 +108,7 @@ impl Default for KeysConfig {
         Self {
             refresh_interval_ms: 300_000,
             look_interval_ms: 5_000,
+            first_keys_wait_ms: 60_000,
             fetch_timeout_ms: 3_000,
             unknown_key_interval_ms: 10_000,
             max_age_ms: 86_400_000,

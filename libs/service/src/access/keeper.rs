@@ -32,6 +32,7 @@ pub(super) struct KeyKeeper {
     unknown_key_interval: Duration,
     fetch_timeout: Duration,
     max_age: Duration,
+    started_at: Instant,
     state: watch::Sender<State>,
     /// Somebody has a token with a key that is not known.
     wanted: Notify,
@@ -74,6 +75,7 @@ impl KeyKeeper {
             unknown_key_interval: Duration::from_millis(config.unknown_key_interval_ms),
             fetch_timeout: Duration::from_millis(config.fetch_timeout_ms),
             max_age: Duration::from_millis(config.max_age_ms),
+            started_at: Instant::now(),
             state: watch::Sender::new(State::default()),
             wanted: Notify::new(),
             metrics,
@@ -117,6 +119,18 @@ impl KeyKeeper {
             .filter(|keys| keys.at.elapsed() < self.max_age)
             .map(|keys| Arc::clone(&keys.set))
             .ok_or(Refusal::KeysUnavailable)
+    }
+
+    /// Whether the keys were fetched at least once, however old they are by now.
+    pub(super) fn has_keys(&self) -> bool {
+        self.state.borrow().keys.is_some()
+    }
+
+    /// Returns when the keys were fetched at least once.
+    pub(super) async fn wait_for_keys(&self) {
+        let mut changes = self.state.subscribe();
+        // Fails only when this is gone.
+        let _ = changes.wait_for(|state| state.keys.is_some()).await;
     }
 
     /// The first fetch. Keys in a file that is not there are a mistake in the configuration; an address that does not
@@ -223,9 +237,10 @@ impl KeyKeeper {
         result
     }
 
+    /// Keys that were never fetched are as old as this.
     fn show_age(&self) {
         let state = self.state.borrow();
-        let age = state.keys.as_ref().map(|keys| keys.at.elapsed());
-        self.metrics.age(&self.issuer, age);
+        let fetched_at = state.keys.as_ref().map_or(self.started_at, |keys| keys.at);
+        self.metrics.age(&self.issuer, fetched_at.elapsed());
     }
 }

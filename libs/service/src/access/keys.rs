@@ -55,6 +55,11 @@ impl KeySet {
         Ok(Self { keys })
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// The key of a token: by its id, or, for a token that names none, the only one that fits.
     pub(super) fn find(&self, id: Option<&str>, algorithm: TokenAlgorithm) -> Option<&DecodingKey> {
         let mut fitting = self.keys.iter().filter(|key| {

@@ -10,11 +10,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// `plazo_access_refused_total` by reason; `plazo_access_key_refreshes_total` by issuer and outcome, and
+use super::end::EndReason;
+
+/// `plazo_access_refused_total` by reason; `plazo_access_streams_ended_total` by reason; `plazo_access_key_refreshes_total` by issuer and outcome, and
 /// `plazo_access_keys_age_seconds` by issuer. Issuers are those of the configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessMetrics {
-    refused: Family<RefusedLabels, Counter>,
+    refused: Family<ReasonLabels, Counter>,
+    streams_ended: Family<ReasonLabels, Counter>,
     refreshes: Family<RefreshLabels, Counter>,
     age: Family<IssuerLabels, Gauge<f64, AtomicU64>>,
 }
@@ -31,7 +34,7 @@ pub(super) enum RefreshOutcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusedLabels {
+struct ReasonLabels {
     reason: &'static str,
 }
 
@@ -54,6 +57,16 @@ impl AccessMetrics {
             "Calls that were refused before their handler, by reason",
             refused.clone(),
         );
+        let streams_ended = Family::default();
+        for reason in EndReason::ALL {
+            let reason = reason.name();
+            drop(streams_ended.get_or_create(&ReasonLabels { reason }));
+        }
+        registry.register(
+            "streams_ended",
+            "Streams that ended with what let them in, by reason",
+            streams_ended.clone(),
+        );
         let refreshes = Family::default();
         registry.register(
             "key_refreshes",
@@ -63,18 +76,26 @@ impl AccessMetrics {
         let age = Family::default();
         registry.register(
             "keys_age_seconds",
-            "Time since an issuer's keys were last fetched",
+            "Time since an issuer's keys were last fetched, or since the start if they never were",
             age.clone(),
         );
         Self {
             refused,
+            streams_ended,
             refreshes,
             age,
         }
     }
 
     pub(super) fn refused(&self, reason: &'static str) {
-        self.refused.get_or_create(&RefusedLabels { reason }).inc();
+        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    pub(crate) fn stream_ended(&self, reason: EndReason) {
+        let reason = reason.name();
+        self.streams_ended
+            .get_or_create(&ReasonLabels { reason })
+            .inc();
     }
 
     pub(super) fn refreshed(&self, issuer: &Arc<str>, outcome: RefreshOutcome) {
@@ -89,13 +110,10 @@ impl AccessMetrics {
         self.refreshes.get_or_create(&labels).inc();
     }
 
-    /// Without keys, there is no age.
-    pub(super) fn age(&self, issuer: &Arc<str>, age: Option<Duration>) {
-        if let Some(age) = age {
-            let labels = IssuerLabels {
-                issuer: Arc::clone(issuer),
-            };
-            self.age.get_or_create(&labels).set(age.as_secs_f64());
-        }
+    pub(super) fn age(&self, issuer: &Arc<str>, age: Duration) {
+        let labels = IssuerLabels {
+            issuer: Arc::clone(issuer),
+        };
+        self.age.get_or_create(&labels).set(age.as_secs_f64());
     }
 }

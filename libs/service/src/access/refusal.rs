@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::status;
 
 const AUTHORIZATION: &str = "authorization";
+/// A connection whose certificate has ended is closed by then.
+const CONNECT_AFTER: Duration = Duration::from_millis(1_200);
 /// Keys that could not be fetched are tried again every few seconds.
 const KEYS_RETRY: Duration = Duration::from_secs(2);
 
@@ -35,6 +37,8 @@ pub(crate) enum Refusal {
     TokenNotYetValid,
     /// A claim is missing or ill-formed: which, and what it must be.
     ClaimInvalid(&'static str, &'static str),
+    /// The certificate of the client's connection has ended since.
+    CertificateExpired,
     /// The metadata that make the actor are missing or ill-formed.
     Metadata(Status),
     /// There is no such method.
@@ -62,6 +66,7 @@ impl Refusal {
             Self::TokenExpired => "TOKEN_EXPIRED",
             Self::TokenNotYetValid => "TOKEN_NOT_YET_VALID",
             Self::ClaimInvalid(..) => "CLAIM_INVALID",
+            Self::CertificateExpired => status::REASON_CERTIFICATE_EXPIRED,
             Self::Metadata(status) => match status::reason_of(status).as_deref() {
                 Some("ACTOR_MISSING") => "ACTOR_MISSING",
                 _ => "ACTOR_INVALID",
@@ -71,6 +76,17 @@ impl Refusal {
             Self::ActorLimited(_) => "ACTOR_RATE_LIMITED",
             Self::TenantLimited(_) => "TENANT_RATE_LIMITED",
         }
+    }
+
+    /// Whether a certificate that was given may be what is wrong: it is not listed, or not for this method, or over.
+    pub(crate) fn concerns_peer(&self) -> bool {
+        matches!(
+            self,
+            Self::TokenMissing
+                | Self::PermissionDenied
+                | Self::MethodUnknown
+                | Self::CertificateExpired
+        )
     }
 
     /// The claim that is wrong, if it is one.
@@ -103,6 +119,10 @@ impl Refusal {
             Self::KeysUnavailable => {
                 let description = "the keys that check tokens are not to be had at the moment";
                 status::unavailable(reason, description, KEYS_RETRY)
+            }
+            Self::CertificateExpired => {
+                let description = "the certificate of this connection has expired: connect again";
+                status::with_retry(Code::Unauthenticated, reason, description, CONNECT_AFTER)
             }
             Self::Metadata(status) => status,
             Self::MethodUnknown => status::unimplemented(reason, "this method"),

@@ -35,7 +35,10 @@ fn request(path: &str, uris: Option<&[&str]>) -> Parts {
     Actor::service("intruder").write(request.headers_mut());
     if let Some(uris) = uris {
         let uris = uris.iter().map(|&uri| uri.to_owned()).collect();
-        request.extensions_mut().insert(PeerIdentity { uris });
+        request.extensions_mut().insert(PeerIdentity {
+            uris,
+            not_after: Some(Timestamp::MAX),
+        });
     }
     request.into_parts().0
 }
@@ -146,6 +149,93 @@ async fn metadata_are_believed_without_tls_and_where_the_configuration_says_so()
         }
         assert!(parts.headers.is_empty(), "what made the actor is taken out");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_lets_nobody_in_whatever_else_the_call_has() {
+    let mut config = config(&["/plazo.test.v1.Handler/*"]);
+    config.believe_metadata = Some(true);
+    let access = start(&config).await.expect("good");
+    for uris in [[TIMER].as_slice(), &[]] {
+        let mut parts = request("/plazo.test.v1.Handler/Handle", Some(uris));
+        let peer = parts.extensions.get_mut::<PeerIdentity>();
+        peer.expect("it came over TLS").not_after = Some(Timestamp::UNIX_EPOCH);
+        let outcome = access.identify(&mut parts).await;
+        assert!(
+            matches!(outcome, Err(Refusal::CertificateExpired)),
+            "{outcome:?}"
+        );
+    }
+}
+
+/// What is logged of a refusal.
+fn line_of(access: &Access, refusal: &Refusal, request: &Parts) -> serde_json::Value {
+    #[derive(Clone, Default)]
+    struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("nobody panics").extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || access.note(refusal, request));
+    let written = lines.0.lock().expect("nobody panics").clone();
+    let line: serde_json::Value = serde_json::from_slice(&written).expect("one line of JSON");
+    line["fields"].clone()
+}
+
+#[tokio::test]
+async fn a_refusal_is_logged_with_what_was_called_and_the_certificate_that_could_not() {
+    let access = start(&config(&["/plazo.test.v1.Handler/*"]))
+        .await
+        .expect("good");
+    let path = "/plazo.test.v1.Feed/Stream";
+    let timer = request(path, Some(&["https://else.example", TIMER]));
+    let logged = line_of(&access, &Refusal::PermissionDenied, &timer);
+    assert_eq!(logged["reason"], "PERMISSION_DENIED");
+    assert_eq!(logged["path"], path);
+    assert_eq!(logged["peer"], format!("https://else.example {TIMER}"));
+    let logged = line_of(&access, &Refusal::TokenMissing, &timer);
+    assert_eq!(logged["peer"], format!("https://else.example {TIMER}"));
+
+    // Of a token that is no good, the certificate is the gateway's.
+    let logged = line_of(&access, &Refusal::TokenExpired, &timer);
+    assert!(logged.get("peer").is_none(), "{logged}");
+    for uris in [None, Some([].as_slice())] {
+        let logged = line_of(&access, &Refusal::TokenMissing, &request(path, uris));
+        assert!(logged.get("peer").is_none(), "{logged}");
+    }
+}
+
+#[tokio::test]
+async fn what_strangers_make_up_is_cut_short_in_the_log() {
+    let access = start(&config(&[])).await.expect("good");
+    let long = format!("/{}", "x".repeat(5_000));
+    let names = ["spiffe://plazo/\u{1b}[31mred".to_owned(), "y".repeat(5_000)];
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let logged = line_of(
+        &access,
+        &Refusal::TokenMissing,
+        &request(&long, Some(&names)),
+    );
+    let shown = logged["path"].as_str().expect("a text");
+    assert_eq!(shown.chars().count(), MAX_LOGGED_CHARS + 1);
+    assert!(shown.starts_with("/xxx") && shown.ends_with('…'));
+    let shown = logged["peer"].as_str().expect("a text");
+    assert_eq!(shown.chars().count(), MAX_LOGGED_CHARS + 1);
+    assert!(shown.starts_with("spiffe://plazo/?[31mred yyy"), "{shown}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::algorithm::TokenAlgorithm;
 use super::claims::Claims;
 use super::config::IssuerConfig;
 use super::keeper::KeyKeeper;
-use super::keys::decode;
+use super::keys::{KeySet, decode};
 use super::refusal::Refusal;
 use crate::actor::Actor;
 
@@ -84,6 +84,41 @@ impl<'a> Unverified<'a> {
     pub(super) fn issuer(&self) -> Result<&str, Refusal> {
         self.claims.issuer()
     }
+
+    /// How it is signed, if its issuer signs so.
+    pub(super) fn algorithm(&self, issuer: &IssuerConfig) -> Result<TokenAlgorithm, Refusal> {
+        TokenAlgorithm::find(&self.header.alg)
+            .filter(|algorithm| issuer.algorithms.contains(algorithm))
+            .ok_or(Refusal::AlgorithmRefused)
+    }
+
+    /// Checks it with keys that are known.
+    pub(super) fn check(
+        &self,
+        issuer: &IssuerConfig,
+        algorithm: TokenAlgorithm,
+        keys: &KeySet,
+        now: Timestamp,
+    ) -> Result<Checked, Refusal> {
+        let key = keys
+            .find(self.header.kid.as_deref(), algorithm)
+            .ok_or(Refusal::KeyUnknown)?;
+        let message = self.message.as_bytes();
+        let is_genuine =
+            jsonwebtoken::crypto::verify(self.signature, message, key, algorithm.to_library());
+        if !is_genuine.unwrap_or(false) {
+            return Err(Refusal::SignatureWrong);
+        }
+        // From here on the token says the truth.
+        self.claims.check_audience(&issuer.audience)?;
+        let leeway_ms = i64::try_from(issuer.leeway_s.saturating_mul(1_000));
+        let leeway_ms = leeway_ms.unwrap_or(i64::MAX);
+        let ends_at_ms = self.claims.check_time(now.as_millisecond(), leeway_ms)?;
+        Ok(Checked {
+            actor: self.claims.actor()?,
+            ends_at: Timestamp::from_millisecond(ends_at_ms).unwrap_or(Timestamp::MAX),
+        })
+    }
 }
 
 impl Issuer {
@@ -104,30 +139,11 @@ impl Issuer {
         token: &Unverified<'_>,
         now: Timestamp,
     ) -> Result<Checked, Refusal> {
-        let algorithm = TokenAlgorithm::find(&token.header.alg)
-            .filter(|algorithm| self.config.algorithms.contains(algorithm))
-            .ok_or(Refusal::AlgorithmRefused)?;
+        let algorithm = token.algorithm(&self.config)?;
         let keys = self
             .keys
             .with(token.header.kid.as_deref(), algorithm)
             .await?;
-        let key = keys
-            .find(token.header.kid.as_deref(), algorithm)
-            .ok_or(Refusal::KeyUnknown)?;
-        let message = token.message.as_bytes();
-        let is_genuine =
-            jsonwebtoken::crypto::verify(token.signature, message, key, algorithm.to_library());
-        if !is_genuine.unwrap_or(false) {
-            return Err(Refusal::SignatureWrong);
-        }
-        // From here on the token says the truth.
-        token.claims.check_audience(&self.config.audience)?;
-        let leeway_ms = i64::try_from(self.config.leeway_s.saturating_mul(1_000));
-        let leeway_ms = leeway_ms.unwrap_or(i64::MAX);
-        let ends_at_ms = token.claims.check_time(now.as_millisecond(), leeway_ms)?;
-        Ok(Checked {
-            actor: token.claims.actor()?,
-            ends_at: Timestamp::from_millisecond(ends_at_ms).unwrap_or(Timestamp::MAX),
-        })
+        token.check(&self.config, algorithm, &keys, now)
     }
 }

@@ -7,8 +7,6 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::request::Parts;
-use jiff::Timestamp;
-use tokio::time::Instant;
 
 use super::{MethodPermissions, Permission};
 use crate::access::{Access, Admitted, Refusal};
@@ -22,10 +20,6 @@ pub(crate) struct ActorRules {
     permissions: HashMap<&'static str, &'static [Permission]>,
     access: Arc<Access>,
 }
-
-/// In the extensions of a response: when the right to the call ends, and a stream with it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AccessEnd(pub(crate) Instant);
 
 impl ActorRules {
     pub(crate) fn new(permissions: MethodPermissions, access: Arc<Access>) -> Self {
@@ -63,24 +57,18 @@ pub(crate) async fn check_actor(
     let admitted = match rules.admit(&mut parts).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
-            rules.access.note(&refusal);
+            rules.access.note(&refusal, &parts);
             return refusal.into_status().into_http();
         }
     };
-    let Admitted { actor, ends_at } = admitted;
+    let Admitted { actor, end } = admitted;
     let span = tracing::Span::current();
     span.record("tenant_id", actor.tenant_id);
     span.record("actor", tracing::field::display(&actor.kind));
     parts.extensions.insert(actor);
     let mut response = next.run(Request::from_parts(parts, body)).await;
-    if let Some(end) = ends_at.and_then(instant_of) {
-        response.extensions_mut().insert(AccessEnd(end));
+    if let Some(end) = end {
+        response.extensions_mut().insert(end);
     }
     response
-}
-
-/// None for what is too far away to be waited for.
-fn instant_of(at: Timestamp) -> Option<Instant> {
-    let left = at.duration_since(Timestamp::now());
-    Instant::now().checked_add(left.try_into().unwrap_or_default())
 }

@@ -26,8 +26,11 @@ pub struct ServerConfig {
     pub max_message_bytes: usize,
     /// The largest set of request headers, in bytes.
     pub max_header_bytes: u32,
-    /// Calls at the same time on one connection.
+    /// Calls at the same time on one connection, streams among them; a client's further ones wait, or go over another
+    /// connection.
     pub max_concurrent_streams: u32,
+    /// Connections at the same time; further ones are closed at once.
+    pub max_connections: usize,
     /// Deadline of a unary call whose caller gave none, in milliseconds.
     pub default_deadline_ms: u64,
     /// The longest deadline that a unary call gets, in milliseconds.
@@ -58,6 +61,7 @@ impl Default for ServerConfig {
             max_message_bytes: 4 << 20,
             max_header_bytes: 16 << 10,
             max_concurrent_streams: 256,
+            max_connections: 10_000,
             default_deadline_ms: 10_000,
             max_deadline_ms: 60_000,
             keepalive_interval_ms: 10_000,
@@ -77,6 +81,7 @@ impl ServerConfig {
             ("max_message_bytes", self.max_message_bytes == 0),
             ("max_header_bytes", self.max_header_bytes == 0),
             ("max_concurrent_streams", self.max_concurrent_streams == 0),
+            ("max_connections", self.max_connections == 0),
             ("default_deadline_ms", self.default_deadline_ms == 0),
             ("keepalive_interval_ms", self.keepalive_interval_ms == 0),
             ("keepalive_timeout_ms", self.keepalive_timeout_ms == 0),

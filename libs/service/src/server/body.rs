@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::observe::{Observation, grpc_code};
-use crate::access::Refusal;
+use crate::access::{AccessEnd, AccessMetrics, EndReason};
 use crate::deadline::Deadline;
 use crate::status;
 
@@ -23,42 +23,68 @@ type PolledFrame = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 /// How often a client that lost its stream to a shutdown should wait before it asks elsewhere.
 const RECONNECT_AFTER: Duration = Duration::from_millis(50);
 
-/// A stream that ends at its deadline, with the token that it was opened with, or when the server shuts down.
+/// A stream that ends at its deadline, with what let it in, or when the server shuts down.
 pub(super) struct EndingBody {
     inner: Body,
     deadline: Option<Pin<Box<Sleep>>>,
-    access_end: Option<Pin<Box<Sleep>>>,
+    access_end: Option<EndOfAccess>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     has_ended: bool,
+}
+
+struct EndOfAccess {
+    at: Instant,
+    passed: Pin<Box<Sleep>>,
+    reason: EndReason,
+    metrics: AccessMetrics,
+}
+
+impl EndOfAccess {
+    fn told(&self) -> Status {
+        self.metrics.stream_ended(self.reason);
+        self.reason.into_status()
+    }
 }
 
 impl EndingBody {
     pub(super) fn new(
         inner: Body,
         deadline: Deadline,
-        access_end: Option<Instant>,
+        access_end: Option<(AccessEnd, AccessMetrics)>,
         shutdown: CancellationToken,
     ) -> Self {
-        let sleep = |until: Option<Instant>| until.map(|at| Box::pin(sleep_until(at)));
         Self {
             inner,
-            deadline: sleep(deadline.instant()),
-            access_end: sleep(access_end),
+            deadline: deadline.instant().map(|at| Box::pin(sleep_until(at))),
+            access_end: access_end.map(|(end, metrics)| EndOfAccess {
+                at: end.at,
+                passed: Box::pin(sleep_until(end.at)),
+                reason: end.reason,
+                metrics,
+            }),
             shutdown: Box::pin(shutdown.cancelled_owned()),
             has_ended: false,
         }
     }
 
+    /// The end with this status, after the messages that went out.
+    fn ended(&mut self, status: &Status) -> PolledFrame {
+        self.has_ended = true;
+        // Frees what the stream holds, before the client has read the end.
+        self.inner = Body::empty();
+        Poll::Ready(Some(Ok(trailers(status))))
+    }
+
     fn end(&mut self, cx: &mut Context<'_>) -> Option<Status> {
-        let mut has_passed = |at: &mut Option<Pin<Box<Sleep>>>| {
-            at.as_mut()
-                .is_some_and(|at| at.as_mut().poll(cx).is_ready())
-        };
-        if has_passed(&mut self.deadline) {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
             return Some(status::deadline_exceeded());
         }
-        if has_passed(&mut self.access_end) {
-            return Some(Refusal::TokenExpired.into_status());
+        if let Some(end) = &mut self.access_end
+            && end.passed.as_mut().poll(cx).is_ready()
+        {
+            return Some(end.told());
         }
         if self.shutdown.as_mut().poll(cx).is_ready() {
             let description = "the server is shutting down";
@@ -81,18 +107,20 @@ impl http_body::Body for EndingBody {
         if this.has_ended {
             return Poll::Ready(None);
         }
+        // What never pauses does not outlive what let it in either.
+        if let Some(end) = &this.access_end
+            && end.at <= Instant::now()
+        {
+            let status = end.told();
+            return this.ended(&status);
+        }
         // A message that is ready goes out first: the last one of a health watch, say. Streams that
         // never pause are cut off by the server's grace time.
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             return Poll::Ready(frame);
         }
         match this.end(cx) {
-            Some(status) => {
-                this.has_ended = true;
-                // Frees what the stream holds, before the client has read the end.
-                this.inner = Body::empty();
-                Poll::Ready(Some(Ok(trailers(&status))))
-            }
+            Some(status) => this.ended(&status),
             None => Poll::Pending,
         }
     }
@@ -163,4 +191,41 @@ fn trailers(status: &Status) -> Frame<Bytes> {
         tracing::error!("a status could not be written");
     }
     Frame::trailers(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::stream;
+    use http_body::Body as _;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[tokio::test]
+    async fn what_never_pauses_ends_with_what_let_it_in() {
+        let message = Ok::<_, Infallible>(Bytes::from_static(b"message"));
+        let busy = Body::from_stream(stream::repeat(message));
+        let end = AccessEnd {
+            at: Instant::now() + Duration::from_millis(500),
+            reason: EndReason::RenewalDue,
+        };
+        let metrics = Metrics::new("test");
+        let access = Some((end, metrics.access.clone()));
+        let mut body = EndingBody::new(busy, Deadline::NONE, access, CancellationToken::new());
+        let mut next = || {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            match Pin::new(&mut body).poll_frame(&mut context) {
+                Poll::Ready(Some(Ok(frame))) => frame.into_trailers().ok(),
+                _ => panic!("it never pauses"),
+            }
+        };
+        assert!(next().is_none(), "a message");
+        sleep_until(end.at).await;
+        let trailers = next().expect("the end");
+        assert_eq!(grpc_code(&trailers), Some(tonic::Code::Unavailable));
+        let counted = r#"plazo_access_streams_ended_total{reason="STREAM_RENEWAL_DUE"} 1"#;
+        assert!(metrics.encode().contains(counted));
+    }
 }

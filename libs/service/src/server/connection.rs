@@ -3,17 +3,22 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use super::places::Place;
+use crate::deadline::instant_of;
 use crate::peer::PeerIdentity;
 
 /// What HTTP/2 begins with: `PRI * HTTP/2.0` and what follows it.
 const PREFACE_BYTES: usize = 24;
+
+/// When the client's certificate has ended, its streams need a moment to say so, and its calls to be answered.
+const EXPIRY_GRACE: Duration = Duration::from_secs(1);
 
 /// Plain text or TLS.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -29,8 +34,9 @@ pub(super) struct ConnectionInfo {
 }
 
 /// tonic serves each connection in a task of its own, which only the end of the connection ends. So the
-/// bound on shutdown is put here: once the token is cancelled, reads and writes fail. And so is the bound on how long a
-/// client may be silent at first, which HTTP/2's own pings do not cover.
+/// bound on shutdown is put here: once the token is cancelled, reads and writes fail. And so are the bound on how long a
+/// client may be silent at first, which HTTP/2's own pings do not cover, and the end of its certificate: by a connection of
+/// later a client shows the next one.
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     info: ConnectionInfo,
@@ -38,7 +44,9 @@ pub(super) struct Connection {
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Until the client has begun.
     beginning: Option<Beginning>,
-    _permit: Option<OwnedSemaphorePermit>,
+    /// Shortly after the end of the client's certificate.
+    end: Option<Pin<Box<Sleep>>>,
+    _place: Place,
 }
 
 struct Beginning {
@@ -47,15 +55,17 @@ struct Beginning {
 }
 
 impl Connection {
-    /// A connection whose client must have begun with HTTP/2 at `begin_until`. It holds the permit for as long as it
-    /// lasts.
+    /// A connection whose client must have begun with HTTP/2 at `begin_until`. It holds its place for as long as it lasts.
     pub(super) fn new(
         stream: Box<dyn Stream>,
         info: ConnectionInfo,
         cut: &CancellationToken,
         begin_until: Instant,
-        permit: Option<OwnedSemaphorePermit>,
+        place: Place,
     ) -> Self {
+        let not_after = info.peer.as_ref().and_then(|peer| peer.not_after);
+        let end = not_after
+            .and_then(|not_after| instant_of(not_after.saturating_add(EXPIRY_GRACE).ok()?));
         Self {
             stream,
             info,
@@ -65,7 +75,8 @@ impl Connection {
                 missing_bytes: PREFACE_BYTES,
                 bound: Box::pin(sleep_until(begin_until)),
             }),
-            _permit: permit,
+            end: end.map(|at| Box::pin(sleep_until(at))),
+            _place: place,
         }
     }
 
@@ -103,6 +114,11 @@ impl AsyncRead for Connection {
         // HTTP/2 always has a read waiting, so the cut wakes it.
         if self.cut.as_mut().poll(cx).is_ready() {
             self.check()?;
+        }
+        if let Some(end) = &mut self.end
+            && end.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let Some(beginning) = &mut self.beginning else {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);

@@ -20,7 +20,7 @@ use tonic::Status;
 
 use super::body::EndingBody;
 use super::methods::Methods;
-use crate::actor::AccessEnd;
+use crate::access::{AccessEnd, AccessMetrics};
 use crate::deadline::Deadline;
 use crate::status;
 
@@ -42,6 +42,7 @@ pub(super) struct DeadlineRules {
     pub(super) max: Duration,
     /// Streams end when this is cancelled.
     pub(super) end_streams: CancellationToken,
+    pub(super) metrics: AccessMetrics,
 }
 
 /// Puts the [`Deadline`] into the request's extensions, and answers DEADLINE_EXCEEDED when it passes. A
@@ -68,7 +69,8 @@ pub(super) async fn limit_time(
     let response = run_until(deadline, next.run(request)).await;
     if is_streaming {
         let end = rules.end_streams.clone();
-        let access_end = response.extensions().get::<AccessEnd>().map(|end| end.0);
+        let access_end = response.extensions().get::<AccessEnd>();
+        let access_end = access_end.map(|end| (*end, rules.metrics.clone()));
         response.map(|body| axum::body::Body::new(EndingBody::new(body, deadline, access_end, end)))
     } else {
         response

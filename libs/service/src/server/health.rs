@@ -15,6 +15,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use super::ServerError;
 use super::incoming::{IncomingRules, incoming};
+use super::places::WhenFull;
 use crate::status;
 use crate::tls::Tls;
 
@@ -47,6 +48,7 @@ pub(super) async fn serve(
         handshake_timeout: HANDSHAKE_TIMEOUT,
         max_handshakes: 1,
         max_connections: MAX_CONNECTIONS,
+        when_full: WhenFull::Wait,
     };
     let probes = HealthServer::new(Probes(HealthService::from_health_reporter(reporter)))
         .max_decoding_message_size(MAX_MESSAGE_BYTES);

@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures::Stream;
 use futures::stream;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -18,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected as _;
 
 use super::connection::{Connection, ConnectionInfo};
+use super::places::{Place, Places, WhenFull};
 use crate::peer::PeerIdentity;
-use crate::tls::{ALPN, Tls, TlsMetrics, uris_of};
+use crate::tls::{ALPN, Tls, TlsMetrics, peer_of};
 
 /// Out of file descriptors, mostly. The next attempt fails at once as well.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(20);
@@ -31,8 +31,10 @@ pub(super) struct IncomingRules {
     pub(super) handshake_timeout: Duration,
     /// The oldest handshake gives way to one more.
     pub(super) max_handshakes: usize,
-    /// Connections at a time; further ones wait to be taken.
+    /// Connections at a time, those that shake hands among them.
     pub(super) max_connections: usize,
+    /// What becomes of further ones.
+    pub(super) when_full: WhenFull,
 }
 
 /// The connections of a socket, over TLS if it is on.
@@ -45,9 +47,7 @@ pub(super) fn incoming(
     let incoming = Incoming {
         listener,
         tls,
-        permits: Arc::new(Semaphore::new(
-            rules.max_connections.min(Semaphore::MAX_PERMITS),
-        )),
+        places: Places::new(rules.max_connections, rules.when_full.clone()),
         rules,
         cut: cut.clone(),
         handshakes: JoinSet::new(),
@@ -64,7 +64,7 @@ struct Incoming {
     listener: TcpListener,
     tls: Tls,
     rules: IncomingRules,
-    permits: Arc<Semaphore>,
+    places: Places,
     cut: CancellationToken,
     /// In tasks, so that they have all cores; they end with this.
     handshakes: JoinSet<(u64, Option<Connection>)>,
@@ -77,8 +77,8 @@ impl Incoming {
     async fn next(&mut self) -> Connection {
         loop {
             tokio::select! {
-                (stream, permit) = accept(&self.listener, &self.permits) => {
-                    if let Some(connection) = self.begin(stream, permit) {
+                (stream, place) = accept(&self.listener, &self.places) => {
+                    if let Some(connection) = self.begin(stream, place) {
                         return connection;
                     }
                 }
@@ -95,19 +95,13 @@ impl Incoming {
     }
 
     /// A connection in plain text is ready; for one over TLS a handshake begins.
-    fn begin(&mut self, stream: TcpStream, permit: OwnedSemaphorePermit) -> Option<Connection> {
+    fn begin(&mut self, stream: TcpStream, place: Place) -> Option<Connection> {
         let begin_until = Instant::now() + self.rules.handshake_timeout;
         let tcp = stream.connect_info();
         let Some((config, metrics)) = self.tls.server_side() else {
             let info = ConnectionInfo { tcp, peer: None };
             let stream = Box::new(stream);
-            return Some(Connection::new(
-                stream,
-                info,
-                &self.cut,
-                begin_until,
-                Some(permit),
-            ));
+            return Some(Connection::new(stream, info, &self.cut, begin_until, place));
         };
         if self.under_way.len() >= self.rules.max_handshakes
             && let Some((_, oldest)) = self.under_way.pop_first()
@@ -128,7 +122,7 @@ impl Incoming {
                 peer: Some(peer),
             };
             let stream = Box::new(stream);
-            let connection = Connection::new(stream, info, &cut, begin_until, Some(permit));
+            let connection = Connection::new(stream, info, &cut, begin_until, place);
             (number, Some(connection))
         });
         self.under_way.insert(number, handshake);
@@ -136,20 +130,18 @@ impl Incoming {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(listener: &TcpListener, places: &Places) -> (TcpStream, Place) {
     loop {
-        let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
-            // Nobody closes it.
-            return std::future::pending().await;
-        };
+        let reserved = places.reserve().await;
         match listener.accept().await {
             Ok((stream, _)) => {
+                let Some(place) = reserved.or_else(|| places.find()) else {
+                    // It is closed.
+                    continue;
+                };
                 // Without it answers are only later.
                 let _ = stream.set_nodelay(true);
-                return (stream, permit);
+                return (stream, place);
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection could not be taken");
@@ -201,9 +193,8 @@ fn identify(stream: &TlsStream<TcpStream>) -> Result<PeerIdentity, String> {
         return Err("the client has not asked for HTTP/2".to_owned());
     }
     let certificate = session.peer_certificates().and_then(|chain| chain.first());
-    let uris = match certificate {
-        Some(certificate) => uris_of(certificate).map_err(|error| error.to_string())?,
-        None => Arc::default(),
-    };
-    Ok(PeerIdentity { uris })
+    match certificate {
+        Some(certificate) => peer_of(certificate).map_err(|error| error.to_string()),
+        None => Ok(PeerIdentity::default()),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
@@ -15,11 +16,42 @@ use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 use webpki::EndEntityCert;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
 
-/// The URIs among the alternative names of a certificate. Says nothing of whether it is to be believed.
-pub(crate) fn uris_of(certificate: &CertificateDer<'_>) -> Result<Arc<[String]>, webpki::Error> {
+use crate::peer::PeerIdentity;
+
+/// Who shows this certificate. Says nothing of whether it is to be believed.
+pub(crate) fn peer_of(certificate: &CertificateDer<'_>) -> Result<PeerIdentity, Unreadable> {
+    let uris = uris_of(certificate)?;
+    let parsed = Certificate::from_der(certificate)?;
+    let not_after = parsed.tbs_certificate.validity.not_after.to_unix_duration();
+    let not_after = i64::try_from(not_after.as_secs()).ok();
+    // A certificate may end after all instants that there are.
+    let not_after = not_after.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    Ok(PeerIdentity {
+        uris,
+        not_after: Some(not_after.unwrap_or(Timestamp::MAX)),
+    })
+}
+
+/// Why nobody can be told from a certificate.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("its names can't be read: {0}")]
+    Names(#[from] webpki::Error),
+    #[error("it can't be read: {0}")]
+    Encoding(#[from] x509_cert::der::Error),
+}
+
+/// The URIs among the alternative names of a certificate, in ASCII as URIs are: other letters may look like them. Says nothing of whether it is to be believed.
+fn uris_of(certificate: &CertificateDer<'_>) -> Result<Arc<[String]>, webpki::Error> {
     let certificate = EndEntityCert::try_from(certificate)?;
-    Ok(certificate.valid_uri_names().map(str::to_owned).collect())
+    let uris = certificate.valid_uri_names();
+    Ok(uris
+        .filter(|uri| uri.is_ascii())
+        .map(str::to_owned)
+        .collect())
 }
 
 /// Why a server is not believed although its certificate is good.

@@ -46,7 +46,10 @@ pub(crate) const PERMISSIONS: MethodPermissions = &[
     ),
     ("/plazo.test.v1.Echo/Panic", &[Permission::TicketsAttend]),
     ("/plazo.test.v1.Echo/Flaky", &[Permission::Service]),
-    ("/plazo.test.v1.Echo/Watch", &[Permission::TicketsAttend]),
+    (
+        "/plazo.test.v1.Echo/Watch",
+        &[Permission::TicketsAttend, Permission::Service],
+    ),
     (
         "/plazo.test.v1.Echo/WatchPanic",
         &[Permission::TicketsAttend],

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use plazo_service::{Tls, TlsConfig};
+use plazo_service::{AccessConfig, Tls, TlsConfig};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -13,8 +13,11 @@ use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::access::bearing;
+use crate::calls::http_get;
 use crate::certificates::{Authority, Folder};
 use crate::echo::{Running, agent, call, spawn, text, wait_until};
+use crate::signing::{KeyServer, Signer, claims, issuer, jwk_set};
 
 fn plain(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}"))
@@ -83,6 +86,89 @@ async fn what_shuts_down_is_alive_but_not_ready() {
     assert_eq!(second.map(|answer| answer.status), Some(2), "NOT_SERVING");
     assert_eq!(ask(&probe, "ready").await, Ok(2));
     assert_eq!(ask(&probe, "live").await, Ok(1), "a restart would not help");
+}
+
+/// A server that has not got the keys of its issuer yet, and waits for so long until it is ready all the same.
+async fn without_keys(
+    source: &KeyServer,
+    signer: &Signer,
+    first_keys_wait_ms: u64,
+) -> (Running, Channel) {
+    let mut access = AccessConfig {
+        issuers: vec![issuer(&source.url(), &[signer])],
+        ..AccessConfig::default()
+    };
+    access.keys.first_keys_wait_ms = first_keys_wait_ms;
+    let server =
+        Running::start_with(|config| config.health_listen = Some(anywhere()), &access).await;
+    let probe = plain(server.health_address.expect("configured"));
+    (server, probe)
+}
+
+async fn until_ready(probe: &Channel) {
+    let bound = Instant::now() + Duration::from_secs(10);
+    while ask(probe, "ready").await != Ok(1) {
+        assert!(Instant::now() < bound, "it is not ready");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_has_never_had_the_keys_of_an_issuer_is_not_ready() {
+    let signer = Signer::ec("key");
+    let source = KeyServer::start(None).await;
+    let (server, probe) = without_keys(&source, &signer, 600_000).await;
+    for (service, status) in [("live", 1), ("ready", 2), ("", 2)] {
+        assert_eq!(ask(&probe, service).await, Ok(status), "{service:?}");
+    }
+    let main = plain(server.address);
+    for service in ["", "plazo.test.v1.Echo"] {
+        assert_eq!(ask(&main, service).await, Ok(2), "{service:?}");
+    }
+    let age = r#"plazo_access_keys_age_seconds{issuer="https://id.example"} "#;
+    let page = http_get(server.metrics_address, "/metrics").await;
+    assert!(page.contains(age), "{age} is not in\n{page}");
+
+    source.set(Some(jwk_set(&[&signer])));
+    until_ready(&probe).await;
+    assert_eq!(ask(&main, "plazo.test.v1.Echo").await, Ok(1));
+    let token = signer.token(&claims());
+    let answer = call(server.bare_channel(), "WhoAmI", bearing(&token)).await;
+    answer.expect("its tokens are taken");
+    server.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn an_issuer_that_stays_away_does_not_keep_a_server_from_being_ready() {
+    let signer = Signer::ec("key");
+    let source = KeyServer::start(None).await;
+    let begun = Instant::now();
+    let (_server, probe) = without_keys(&source, &signer, 500).await;
+    assert_eq!(ask(&probe, "ready").await, Ok(2));
+    until_ready(&probe).await;
+    assert!(begun.elapsed() >= Duration::from_millis(500), "not before");
+}
+
+#[tokio::test]
+async fn who_shuts_down_does_not_become_ready() {
+    let signer = Signer::ec("key");
+    let source = KeyServer::start(None).await;
+    let (server, probe) = without_keys(&source, &signer, 300).await;
+    let request = Request::new(HealthCheckRequest {
+        service: "ready".to_owned(),
+    });
+    let watched = HealthClient::new(probe).watch(request).await;
+    let mut watched = watched.expect("it serves").into_inner();
+    let first = watched.message().await.expect("it serves");
+    assert_eq!(first.map(|answer| answer.status), Some(2));
+    server.shutdown.cancel();
+    // What was there is told, and then the server is gone.
+    let rest = timeout(Duration::from_secs(10), async {
+        while let Ok(Some(answer)) = watched.message().await {
+            assert_ne!(answer.status, 1, "it is not ready");
+        }
+    });
+    rest.await.expect("the server ends");
 }
 
 #[tokio::test]

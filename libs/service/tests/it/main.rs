@@ -12,6 +12,8 @@ mod config;
 mod echo;
 mod health;
 mod keys;
+mod peers;
+mod places;
 mod shutdown;
 mod signing;
 mod supervisor;

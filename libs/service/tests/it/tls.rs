@@ -19,13 +19,13 @@ use crate::echo::{Running, agent, call, text, wait_until};
 
 pub(crate) const SERVER: &str = "spiffe://test/ns/test/sa/server";
 pub(crate) const CLIENT: &str = "spiffe://test/ns/test/sa/client";
-const BOUND: Duration = Duration::from_secs(10);
+pub(crate) const BOUND: Duration = Duration::from_secs(10);
 
 pub(crate) fn config(folder: &Folder) -> TlsConfig {
     TlsConfig::new(folder.certificate(), folder.key(), folder.roots())
 }
 
-fn load(issued: &Issued, roots: &Authority) -> Tls {
+pub(crate) fn load(issued: &Issued, roots: &Authority) -> Tls {
     let folder = Folder::new(issued, &[roots.pem()]);
     Tls::load(Some(&config(&folder))).expect("good files")
 }
@@ -34,12 +34,12 @@ pub(crate) fn endpoint(server: &Running) -> ClientConfig {
     ClientConfig::new(format!("https://{}", server.address))
 }
 
-fn channel(tls: &Tls, config: &ClientConfig) -> ServiceChannel {
+pub(crate) fn channel(tls: &Tls, config: &ClientConfig) -> ServiceChannel {
     tls.connect_lazy(config, Actor::service("test"))
         .expect("a valid address")
 }
 
-fn expecting(server: &Running, identity: &str) -> ClientConfig {
+pub(crate) fn expecting(server: &Running, identity: &str) -> ClientConfig {
     ClientConfig {
         server_identity: Some(identity.to_owned()),
         ..endpoint(server)

@@ -16,14 +16,14 @@ use crate::echo::{Running, call, spawn, text, wait_until};
 use crate::tls::{CLIENT, SERVER, config, endpoint};
 
 /// A process with its files, which it reads again all the time.
-struct Process {
-    tls: Tls,
-    folder: Folder,
+pub(crate) struct Process {
+    pub(crate) tls: Tls,
+    pub(crate) folder: Folder,
     _reloading: AbortOnDropHandle<()>,
 }
 
 impl Process {
-    fn new(issued: &Issued, roots: &[&str]) -> Self {
+    pub(crate) fn new(issued: &Issued, roots: &[&str]) -> Self {
         let folder = Folder::new(issued, roots);
         let config = TlsConfig {
             reload_interval_ms: 20,

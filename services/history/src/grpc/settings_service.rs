@@ -141,6 +141,7 @@ impl HistorySettingsService for HistorySettings {
         request: Request<ListHistoryAgentsRequest>,
     ) -> Result<Response<ListHistoryAgentsResponse>, Status> {
         let actor = actor_of_tenant(&request)?;
+        require_all_bots(&actor)?;
         let request = request.into_inner();
         let page = SwitchPage::read(
             format!("history agents of tenant {}", actor.tenant_id),
@@ -202,13 +203,14 @@ impl HistorySettingsService for HistorySettings {
     }
 }
 
-/// What holds for the whole tenant is not changed by those who may use a part of it.
+/// What holds for the whole tenant is not changed by those who may use a part of it, and nobody knows here whose bots' agents
+/// those are who have the permission.
 fn require_all_bots(actor: &Actor) -> Result<(), Status> {
     match actor.bots {
         BotScope::All => Ok(()),
         BotScope::Only(_) => Err(permission_denied(
             "BOT_NOT_PERMITTED",
-            "the actor may use some bots only, and change nothing that holds for all",
+            "the actor may use some bots only, and this is about all",
         )),
     }
 }

@@ -9,7 +9,7 @@ use plazo_proto::ticketing::v1::{
     GetCalendarVersionRequest, StreamEventsRequest, StreamEventsResponse, TicketEvent,
 };
 use plazo_service::ServiceChannel;
-use plazo_service::status::reason_of;
+use plazo_service::status::{reason_of, renewal_of};
 use tokio::time::{Instant, timeout};
 use tonic::{Status, Streaming};
 
@@ -30,6 +30,9 @@ pub(crate) enum Ended {
     Silent,
     #[error("the feed failed")]
     Feed(#[source] Box<Status>),
+    /// Nothing is wrong: it may be opened again after this time.
+    #[error("the stream is due to be opened anew")]
+    Renewal(Duration),
     #[error("the database failed")]
     Database(#[source] sqlx::Error),
     #[error("another replica applied the batch")]
@@ -152,7 +155,7 @@ impl Follower<'_> {
                 Ok(Some(batch))
             }
             Ok(Ok(None)) => Err(Ended::Closed),
-            Ok(Err(status)) => Err(ended_by(status)),
+            Ok(Err(status)) => Err(interrupted_by(status)),
             Err(_) if self.heard_at.elapsed() > self.source.config.silence_limit() => {
                 Err(Ended::Silent)
             }
@@ -217,6 +220,14 @@ impl Follower<'_> {
     fn note_current(&self, current_at: &mut Instant) {
         *current_at = Instant::now();
         self.source.metrics.lag.set(0.0);
+    }
+}
+
+/// The same for a stream that was open: it may have ended in the course of things.
+pub(crate) fn interrupted_by(status: Status) -> Ended {
+    match renewal_of(&status) {
+        Some(wait) => Ended::Renewal(wait),
+        None => ended_by(status),
     }
 }
 

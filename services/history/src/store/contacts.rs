@@ -1,6 +1,6 @@
 //! Contacts, their tickets and the comments on them as requests read them.
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use jiff_sqlx::ToSqlx;
 
 use super::page::{Page, collect_page};
@@ -9,10 +9,21 @@ use super::view::{CommentRow, CommentView, ContactView, TicketView};
 use super::viewer::Viewer;
 use crate::search_query::SearchQuery;
 
-/// So many contacts that a query finds are read and sorted; where it finds more, contacts are read in their order until the
-/// page is full. By name the limit is high, because those who share a first name may all stand at the end of that order.
-const FEW_BY_NAME: i64 = 20_000;
+/// So many contacts are read in their order first: the page of a query that finds many is full by then, and the index of texts
+/// need not gather them all.
+const NEAR_BY_NAME: i64 = 10_000;
+const NEAR_BY_INTERACTION: i64 = 4_000;
+/// By name all that a query finds are read, because those who share a first name may all stand at the end of that order; but
+/// only so many of them are looked at closer. When they don't fill the page, contacts are read in their order until it is full.
+const FIRST_BY_NAME: i64 = 1_000;
+/// So many contacts that a query finds are read and sorted by their last interaction; where it finds more, contacts are read in
+/// their order until the page is full.
 const FEW_BY_INTERACTION: i64 = 3_000;
+
+/// An agent who sees more contacts has many: most of them are passed over by the hour of their last interaction.
+const MANY_DEALT: i64 = 4_000;
+/// The hours of so many contacts are read then, those that interacted last.
+const LATEST: i64 = 40_000;
 
 /// What to look for.
 #[derive(Debug, Clone)]
@@ -188,6 +199,10 @@ impl ReadStore {
             return Ok(page.await?);
         }
         if let Some(longest) = filter.query.longest() {
+            let near = self.search_near(viewer, filter, order, page_size);
+            if let Some(page) = near.await? {
+                return Ok(page);
+            }
             let few = self.search_few(viewer, filter, longest, order, page_size);
             if let Some(page) = few.await? {
                 return Ok(page);
@@ -206,45 +221,93 @@ impl ReadStore {
         page_size: i64,
     ) -> Result<Page<ContactView>, sqlx::Error> {
         let mut reader = self.pool.read(viewer.tenant_id).await?;
-        match order {
-            ContactOrder::Name { after } => {
-                let rows = sqlx::query_file_as!(
-                    ContactView,
-                    "queries/search_dealt_by_name.sql",
-                    viewer.tenant_id,
-                    agent_id,
-                    viewer.bot_ids.as_deref(),
-                    self.defaults.lookback_seconds(),
-                    self.defaults.show_delay_seconds(),
-                    filter.query.patterns(),
-                    filter.bot_id,
-                    after.0,
-                    after.1,
-                    page_size + 1
-                );
-                collect_page(rows.fetch(&mut *reader), page_size).await
-            }
-            ContactOrder::LastInteraction { before } => {
-                let rows = sqlx::query_file_as!(
-                    ContactView,
-                    "queries/search_dealt_by_interaction.sql",
-                    viewer.tenant_id,
-                    agent_id,
-                    viewer.bot_ids.as_deref(),
-                    self.defaults.lookback_seconds(),
-                    self.defaults.show_delay_seconds(),
-                    filter.query.patterns(),
-                    filter.bot_id,
-                    before.0.map(ToSqlx::to_sqlx) as _,
-                    before.1,
-                    page_size + 1
-                );
-                collect_page(rows.fetch(&mut *reader), page_size).await
-            }
-        }
+        let rows = match order {
+            ContactOrder::Name { after } => sqlx::query_file_as!(
+                ContactView,
+                "queries/search_dealt_by_name.sql",
+                viewer.tenant_id,
+                agent_id,
+                viewer.bot_ids.as_deref(),
+                self.defaults.lookback_seconds(),
+                self.defaults.show_delay_seconds(),
+                filter.query.patterns(),
+                filter.bot_id,
+                after.0,
+                after.1,
+                page_size + 1
+            )
+            .fetch(&mut *reader),
+            ContactOrder::LastInteraction { before } => sqlx::query_file_as!(
+                ContactView,
+                "queries/search_dealt_by_interaction.sql",
+                viewer.tenant_id,
+                agent_id,
+                viewer.bot_ids.as_deref(),
+                self.defaults.lookback_seconds(),
+                self.defaults.show_delay_seconds(),
+                filter.query.patterns(),
+                filter.bot_id,
+                before.0.map(ToSqlx::to_sqlx) as _,
+                before.1,
+                page_size + 1,
+                MANY_DEALT,
+                LATEST
+            )
+            .fetch(&mut *reader),
+        };
+        collect_page(rows, page_size).await
     }
 
-    /// Among all contacts, when the query finds few; none when it finds many.
+    /// Among all contacts, when the next ones in their order fill the page; none when they don't.
+    async fn search_near(
+        &self,
+        viewer: &Viewer,
+        filter: &ContactFilter,
+        order: &ContactOrder,
+        page_size: i64,
+    ) -> Result<Option<Page<ContactView>>, sqlx::Error> {
+        let mut reader = self.pool.read(viewer.tenant_id).await?;
+        let rows = match order {
+            ContactOrder::Name { after } => sqlx::query_file_as!(
+                FoundRow,
+                "queries/search_near_by_name.sql",
+                viewer.tenant_id,
+                viewer.bot_ids.as_deref(),
+                viewer.knows_all_interactions(),
+                filter.query.patterns(),
+                after.0,
+                after.1,
+                page_size + 1,
+                filter.bot_id,
+                NEAR_BY_NAME
+            )
+            .fetch(&mut *reader),
+            // Their order is not that of what he may know.
+            ContactOrder::LastInteraction { .. } if !viewer.knows_all_interactions() => {
+                return Ok(None);
+            }
+            ContactOrder::LastInteraction { before } => sqlx::query_file_as!(
+                FoundRow,
+                "queries/search_near_by_interaction.sql",
+                viewer.tenant_id,
+                viewer.bot_ids.as_deref(),
+                filter.query.patterns(),
+                before.0.map(ToSqlx::to_sqlx) as _,
+                before.1,
+                page_size + 1,
+                filter.bot_id,
+                NEAR_BY_INTERACTION
+            )
+            .fetch(&mut *reader),
+        };
+        let rows: Vec<_> = rows.try_collect().await?;
+        if rows.iter().any(|row| row.is_too_many) {
+            return Ok(None);
+        }
+        contacts_page(rows, page_size).await.map(Some)
+    }
+
+    /// Among all that the query finds; none when it finds many by last interaction, or when the first by name don't fill the page.
     async fn search_few(
         &self,
         viewer: &Viewer,
@@ -255,50 +318,45 @@ impl ReadStore {
     ) -> Result<Option<Page<ContactView>>, sqlx::Error> {
         let mut reader = self.pool.read(viewer.tenant_id).await?;
         let rows = match order {
-            ContactOrder::Name { after } => {
-                sqlx::query_file_as!(
-                    FoundRow,
-                    "queries/search_few_by_name.sql",
-                    viewer.tenant_id,
-                    viewer.bot_ids.as_deref(),
-                    viewer.knows_all_interactions(),
-                    filter.query.patterns(),
-                    after.0,
-                    after.1,
-                    page_size + 1,
-                    longest,
-                    FEW_BY_NAME,
-                    filter.bot_id
-                )
-                .fetch_all(&mut *reader)
-                .await?
-            }
-            ContactOrder::LastInteraction { before } => {
-                sqlx::query_file_as!(
-                    FoundRow,
-                    "queries/search_few_by_interaction.sql",
-                    viewer.tenant_id,
-                    viewer.bot_ids.as_deref(),
-                    viewer.knows_all_interactions(),
-                    filter.query.patterns(),
-                    before.0.map(ToSqlx::to_sqlx) as _,
-                    before.1,
-                    page_size + 1,
-                    longest,
-                    FEW_BY_INTERACTION,
-                    filter.bot_id
-                )
-                .fetch_all(&mut *reader)
-                .await?
-            }
+            ContactOrder::Name { after } => sqlx::query_file_as!(
+                FoundRow,
+                "queries/search_few_by_name.sql",
+                viewer.tenant_id,
+                viewer.bot_ids.as_deref(),
+                viewer.knows_all_interactions(),
+                filter.query.patterns(),
+                after.0,
+                after.1,
+                page_size + 1,
+                longest,
+                FIRST_BY_NAME.max(2 * page_size),
+                filter.bot_id
+            )
+            .fetch(&mut *reader),
+            ContactOrder::LastInteraction { before } => sqlx::query_file_as!(
+                FoundRow,
+                "queries/search_few_by_interaction.sql",
+                viewer.tenant_id,
+                viewer.bot_ids.as_deref(),
+                viewer.knows_all_interactions(),
+                filter.query.patterns(),
+                before.0.map(ToSqlx::to_sqlx) as _,
+                before.1,
+                page_size + 1,
+                longest,
+                FEW_BY_INTERACTION,
+                filter.bot_id
+            )
+            .fetch(&mut *reader),
         };
+        let rows: Vec<_> = rows.try_collect().await?;
         if rows.iter().any(|row| row.is_too_many) {
             return Ok(None);
         }
         contacts_page(rows, page_size).await.map(Some)
     }
 
-    /// Among all contacts, when the query finds many.
+    /// Among all contacts in their order.
     async fn search_many(
         &self,
         viewer: &Viewer,
@@ -308,41 +366,36 @@ impl ReadStore {
     ) -> Result<Page<ContactView>, SearchError> {
         let mut reader = self.pool.read(viewer.tenant_id).await?;
         let rows = match order {
-            ContactOrder::Name { after } => {
-                sqlx::query_file_as!(
-                    FoundRow,
-                    "queries/search_many_by_name.sql",
-                    viewer.tenant_id,
-                    viewer.bot_ids.as_deref(),
-                    viewer.knows_all_interactions(),
-                    filter.query.patterns(),
-                    after.0,
-                    after.1,
-                    page_size + 1,
-                    filter.bot_id
-                )
-                .fetch_all(&mut *reader)
-                .await?
-            }
+            ContactOrder::Name { after } => sqlx::query_file_as!(
+                FoundRow,
+                "queries/search_many_by_name.sql",
+                viewer.tenant_id,
+                viewer.bot_ids.as_deref(),
+                viewer.knows_all_interactions(),
+                filter.query.patterns(),
+                after.0,
+                after.1,
+                page_size + 1,
+                filter.bot_id
+            )
+            .fetch(&mut *reader),
             ContactOrder::LastInteraction { .. } if !viewer.knows_all_interactions() => {
                 return Err(SearchError::TooBroad);
             }
-            ContactOrder::LastInteraction { before } => {
-                sqlx::query_file_as!(
-                    FoundRow,
-                    "queries/search_many_by_interaction.sql",
-                    viewer.tenant_id,
-                    viewer.bot_ids.as_deref(),
-                    filter.query.patterns(),
-                    before.0.map(ToSqlx::to_sqlx) as _,
-                    before.1,
-                    page_size + 1,
-                    filter.bot_id
-                )
-                .fetch_all(&mut *reader)
-                .await?
-            }
+            ContactOrder::LastInteraction { before } => sqlx::query_file_as!(
+                FoundRow,
+                "queries/search_many_by_interaction.sql",
+                viewer.tenant_id,
+                viewer.bot_ids.as_deref(),
+                filter.query.patterns(),
+                before.0.map(ToSqlx::to_sqlx) as _,
+                before.1,
+                page_size + 1,
+                filter.bot_id
+            )
+            .fetch(&mut *reader),
         };
+        let rows = rows.try_collect().await?;
         Ok(contacts_page(rows, page_size).await?)
     }
 }

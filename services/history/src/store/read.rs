@@ -103,76 +103,69 @@ impl ReadStore {
         let after_id = after.map(|(_, ticket_id)| ticket_id);
         // One more than wanted tells whether there is more.
         let limit = page_size + 1;
-        match (viewer.agent_id, filter.agent_id) {
-            (Some(viewing_agent_id), 0) => {
-                let rows = sqlx::query_file_as!(
-                    TicketView,
-                    "queries/list_closed_for_agent.sql",
-                    viewer.tenant_id,
-                    viewing_agent_id,
-                    viewer.bot_ids.as_deref(),
-                    self.defaults.lookback_seconds(),
-                    self.defaults.show_delay_seconds(),
-                    from as _,
-                    until as _,
-                    after_at as _,
-                    after_id,
-                    filter.bot_id,
-                    limit
-                );
-                collect_page(rows.fetch(&mut *reader), page_size).await
-            }
-            (Some(viewing_agent_id), agent_id) => {
-                let rows = sqlx::query_file_as!(
-                    TicketView,
-                    "queries/list_closed_of_agent_for_agent.sql",
-                    viewer.tenant_id,
-                    viewing_agent_id,
-                    viewer.bot_ids.as_deref(),
-                    self.defaults.lookback_seconds(),
-                    self.defaults.show_delay_seconds(),
-                    from as _,
-                    until as _,
-                    after_at as _,
-                    after_id,
-                    filter.bot_id,
-                    limit,
-                    agent_id
-                );
-                collect_page(rows.fetch(&mut *reader), page_size).await
-            }
-            (None, 0) => {
-                let rows = sqlx::query_file_as!(
-                    TicketView,
-                    "queries/list_closed_of_bots.sql",
-                    viewer.tenant_id,
-                    viewer.bot_ids.as_deref(),
-                    from as _,
-                    until as _,
-                    after_at as _,
-                    after_id,
-                    filter.bot_id,
-                    limit
-                );
-                collect_page(rows.fetch(&mut *reader), page_size).await
-            }
-            (None, agent_id) => {
-                let rows = sqlx::query_file_as!(
-                    TicketView,
-                    "queries/list_closed_of_agent.sql",
-                    viewer.tenant_id,
-                    viewer.bot_ids.as_deref(),
-                    from as _,
-                    until as _,
-                    after_at as _,
-                    after_id,
-                    filter.bot_id,
-                    limit,
-                    agent_id
-                );
-                collect_page(rows.fetch(&mut *reader), page_size).await
-            }
-        }
+        let rows = match (viewer.agent_id, filter.agent_id) {
+            (Some(viewing_agent_id), 0) => sqlx::query_file_as!(
+                TicketView,
+                "queries/list_closed_for_agent.sql",
+                viewer.tenant_id,
+                viewing_agent_id,
+                viewer.bot_ids.as_deref(),
+                self.defaults.lookback_seconds(),
+                self.defaults.show_delay_seconds(),
+                from as _,
+                until as _,
+                after_at as _,
+                after_id,
+                filter.bot_id,
+                limit
+            )
+            .fetch(&mut *reader),
+            (Some(viewing_agent_id), agent_id) => sqlx::query_file_as!(
+                TicketView,
+                "queries/list_closed_of_agent_for_agent.sql",
+                viewer.tenant_id,
+                viewing_agent_id,
+                viewer.bot_ids.as_deref(),
+                self.defaults.lookback_seconds(),
+                self.defaults.show_delay_seconds(),
+                from as _,
+                until as _,
+                after_at as _,
+                after_id,
+                filter.bot_id,
+                limit,
+                agent_id
+            )
+            .fetch(&mut *reader),
+            (None, 0) => sqlx::query_file_as!(
+                TicketView,
+                "queries/list_closed_of_bots.sql",
+                viewer.tenant_id,
+                viewer.bot_ids.as_deref(),
+                from as _,
+                until as _,
+                after_at as _,
+                after_id,
+                filter.bot_id,
+                limit
+            )
+            .fetch(&mut *reader),
+            (None, agent_id) => sqlx::query_file_as!(
+                TicketView,
+                "queries/list_closed_of_agent.sql",
+                viewer.tenant_id,
+                viewer.bot_ids.as_deref(),
+                from as _,
+                until as _,
+                after_at as _,
+                after_id,
+                filter.bot_id,
+                limit,
+                agent_id
+            )
+            .fetch(&mut *reader),
+        };
+        collect_page(rows, page_size).await
     }
 
     /// The conversation of a ticket; none when the viewer does not see it. At most `page_size` entries, fewer when their texts
@@ -185,43 +178,40 @@ impl ReadStore {
         page_size: i64,
     ) -> Result<Option<Page<Entry>>, sqlx::Error> {
         let mut reader = self.pool.read(viewer.tenant_id).await?;
+        let rows = match order {
+            EntryOrder::OldestFirst { after } => sqlx::query_file_as!(
+                EntryRow,
+                "queries/list_entries.sql",
+                viewer.tenant_id,
+                viewer.agent_id,
+                viewer.bot_ids.as_deref(),
+                self.defaults.lookback_seconds(),
+                self.defaults.show_delay_seconds(),
+                ticket_id,
+                after,
+                page_size + 1
+            )
+            .fetch(&mut *reader),
+            EntryOrder::NewestFirst { before } => sqlx::query_file_as!(
+                EntryRow,
+                "queries/list_entries_newest_first.sql",
+                viewer.tenant_id,
+                viewer.agent_id,
+                viewer.bot_ids.as_deref(),
+                self.defaults.lookback_seconds(),
+                self.defaults.show_delay_seconds(),
+                ticket_id,
+                before,
+                page_size + 1
+            )
+            .fetch(&mut *reader),
+        };
         let key = TicketKey {
             tenant_id: viewer.tenant_id,
             ticket_id,
         };
-        let of_ticket = |row: Result<EntryRow, sqlx::Error>| row.map(|row| row.of_ticket(key));
-        let page = match order {
-            EntryOrder::OldestFirst { after } => {
-                let rows = sqlx::query_file_as!(
-                    EntryRow,
-                    "queries/list_entries.sql",
-                    viewer.tenant_id,
-                    viewer.agent_id,
-                    viewer.bot_ids.as_deref(),
-                    self.defaults.lookback_seconds(),
-                    self.defaults.show_delay_seconds(),
-                    ticket_id,
-                    after,
-                    page_size + 1
-                );
-                collect_page(rows.fetch(&mut *reader).map(of_ticket), page_size).await?
-            }
-            EntryOrder::NewestFirst { before } => {
-                let rows = sqlx::query_file_as!(
-                    EntryRow,
-                    "queries/list_entries_newest_first.sql",
-                    viewer.tenant_id,
-                    viewer.agent_id,
-                    viewer.bot_ids.as_deref(),
-                    self.defaults.lookback_seconds(),
-                    self.defaults.show_delay_seconds(),
-                    ticket_id,
-                    before,
-                    page_size + 1
-                );
-                collect_page(rows.fetch(&mut *reader).map(of_ticket), page_size).await?
-            }
-        };
+        let entries = rows.map(|row| row.map(|row| row.of_ticket(key)));
+        let page = collect_page(entries, page_size).await?;
         drop(reader);
         if page.items.is_empty() && !self.is_ticket_visible(viewer, ticket_id).await? {
             return Ok(None);

@@ -2,16 +2,13 @@
 
 use futures::TryStreamExt as _;
 use jiff_sqlx::ToSqlx as _;
-use plazo_database::{TenantPool, TenantReader};
+use plazo_database::TenantPool;
 
 use super::page::{Weighed, collect_page};
 use crate::reports::{
-    ClosedPlace, Conversation, ConversationFilter, FactChunk, Grouping, LatenessFilter,
-    StageLateness, Statistics, mean_ms, span_ms,
+    ClosedPlace, Conversation, ConversationFilter, LatenessFilter, StageLateness, Statistics,
+    mean_ms, span_ms,
 };
-
-/// Conversations in a chunk of facts: some megabytes.
-const CHUNK_CONVERSATIONS: i64 = 32_768;
 
 /// Conversations among which one page looks for those that have what no index knows.
 const WINDOW_CONVERSATIONS: i64 = 20_000;
@@ -28,29 +25,7 @@ pub(crate) struct ConversationPage {
 /// filter decides which index is the best.
 #[derive(Debug, Clone)]
 pub(crate) struct ReportStore {
-    pool: TenantPool,
-}
-
-/// The facts of a report, all of one instant. Holds a connection until it is dropped.
-pub(crate) struct FactReader {
-    reader: TenantReader,
-    filter: ConversationFilter,
-    grouping: Option<Grouping>,
-    after: Option<ClosedPlace>,
-    /// Of the first chunk.
-    table_oid: Option<i64>,
-    is_at_end: bool,
-}
-
-/// Why facts can't be read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FactError {
-    /// The database failed.
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-    /// The tables were replaced by ones that were built anew, whose rows the transaction can't see.
-    #[error("the projection was replaced")]
-    Replaced,
+    pub(super) pool: TenantPool,
 }
 
 impl ReportStore {
@@ -135,26 +110,6 @@ impl ReportStore {
         }))
     }
 
-    /// Begins to read facts.
-    pub(crate) async fn read_facts(
-        &self,
-        filter: ConversationFilter,
-        grouping: Option<Grouping>,
-    ) -> Result<FactReader, sqlx::Error> {
-        let mut reader = self.pool.read(filter.tenant_id).await?;
-        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            .execute(&mut *reader)
-            .await?;
-        Ok(FactReader {
-            reader,
-            filter,
-            grouping,
-            after: None,
-            table_oid: None,
-            is_at_end: false,
-        })
-    }
-
     /// The lateness of stages: of all bots together first, then by bot.
     pub(crate) async fn list_lateness(
         &self,
@@ -188,42 +143,6 @@ impl ReportStore {
             }
         });
         Ok(stages.collect())
-    }
-}
-
-impl FactReader {
-    /// The next chunk; none at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<FactChunk>, FactError> {
-        if self.is_at_end {
-            return Ok(None);
-        }
-        let filter = &self.filter;
-        let chunk = sqlx::query_file_as!(
-            FactChunk,
-            "queries/report_facts.sql",
-            filter.tenant_id,
-            filter.from.to_sqlx(),
-            filter.until.to_sqlx(),
-            filter.bots.as_deref(),
-            filter.queues.as_deref(),
-            filter.agents.as_deref(),
-            filter.tags.as_deref(),
-            filter.categories.as_deref(),
-            filter.sources.as_deref(),
-            self.after.map(|place| place.closed_at.to_sqlx()) as _,
-            self.after.map(|place| place.ticket_id),
-            CHUNK_CONVERSATIONS,
-            self.grouping.map_or(0, |grouping| grouping as i32)
-        )
-        .fetch_one(&mut *self.reader)
-        .await?;
-        if *self.table_oid.get_or_insert(chunk.table_oid) != chunk.table_oid {
-            return Err(FactError::Replaced);
-        }
-        self.after = chunk.last_place();
-        self.is_at_end =
-            i64::try_from(chunk.len()).is_ok_and(|length| length < CHUNK_CONVERSATIONS);
-        Ok(Some(chunk))
     }
 }
 

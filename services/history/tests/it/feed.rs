@@ -27,8 +27,10 @@ use tonic::{Code, Request, Response, Status};
 /// What the feed does besides sending each batch after the position once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Manners {
-    /// The stream breaks after so many batches.
+    /// The stream breaks after so many batches; and a snapshot after so many parts, if the next is given.
     pub(crate) break_after: Option<usize>,
+    /// With this; absent: as a feed that restarts.
+    pub(crate) broken_by: Option<Status>,
     /// Each batch is sent twice.
     pub(crate) repeat: bool,
     /// The stream is refused.
@@ -207,7 +209,8 @@ impl FeedService for ScriptedFeed {
         Ok(Response::new(match manners.break_after {
             None => sent.boxed(),
             Some(count) => {
-                let broken = stream::iter([Err(Status::unavailable("the feed restarts"))]);
+                let restarts = || Status::unavailable("the feed restarts");
+                let broken = stream::iter([Err(manners.broken_by.unwrap_or_else(restarts))]);
                 sent.take(count).chain(broken).boxed()
             }
         }))
@@ -243,7 +246,12 @@ impl SnapshotService for ScriptedFeed {
         drop(script);
         let allowed = self.0.parts_allowed.subscribe();
         let sender = self.0.parts_allowed.clone();
-        let parts = stream::iter(parts).then(move |part| {
+        let manners = self.0.manners.lock().expect("no test panicked").clone();
+        let breaking = manners.break_after.zip(manners.broken_by);
+        let breaking = breaking.filter(|(count, _)| parts.len() > *count);
+        let (count, broken) = breaking.unzip();
+        let (count, broken) = (count.unwrap_or(usize::MAX), broken.map(Err));
+        let parts = stream::iter(parts).take(count).then(move |part| {
             let (mut allowed, sender) = (allowed.clone(), sender.clone());
             async move {
                 let turn = allowed.wait_for(|allowed| *allowed > 0).await;
@@ -253,7 +261,10 @@ impl SnapshotService for ScriptedFeed {
             }
         });
         Ok(Response::new(
-            stream::iter([Ok(first)]).chain(parts).boxed(),
+            stream::iter([Ok(first)])
+                .chain(parts)
+                .chain(stream::iter(broken))
+                .boxed(),
         ))
     }
 

@@ -207,14 +207,19 @@ async fn unlinked_tickets_stay_with_a_flag_and_transfers_and_tags_are_followed()
     assert!(!open.unlinked && open.closure.is_none() && open.tags.is_empty());
 }
 
-/// Dealings that do not repeat how their ticket is closed.
-const WRONG_DEALINGS: &str = "SELECT count(*) FROM dealings JOIN tickets USING (tenant_id, ticket_id)
-    WHERE (dealings.closed_at, closed_interaction_at, dealings.contact_id) IS DISTINCT FROM (
-        tickets.closed_at, CASE WHEN tickets.closed_at IS NOT NULL THEN last_interaction_at END, tickets.contact_id
+/// Dealings that do not repeat how their ticket is closed, or what their contact is found by.
+const WRONG_DEALINGS: &str = "SELECT count(*) FROM dealings
+    JOIN tickets USING (tenant_id, ticket_id)
+    LEFT JOIN contacts ON contacts.tenant_id = tickets.tenant_id AND contacts.contact_id = tickets.contact_id
+    WHERE (
+        dealings.closed_at, closed_interaction_at, dealings.contact_id, contact_name_key, contact_other_keys
+    ) IS DISTINCT FROM (
+        tickets.closed_at, CASE WHEN tickets.closed_at IS NOT NULL THEN tickets.last_interaction_at END, tickets.contact_id,
+        name_key, ' ' || email_key || ' ' || phone_digits
     )";
 
 #[tokio::test]
-async fn dealings_repeat_how_their_ticket_is_closed() {
+async fn dealings_repeat_how_their_ticket_is_closed_and_who_their_contact_is() {
     let feed = Feed::start().await;
     let history = Running::fresh(&feed).await;
     let mut ticket = Writer::new(1, 3, 7);
@@ -235,15 +240,26 @@ async fn dealings_repeat_how_their_ticket_is_closed() {
         }
         event
     };
+    let renamed = |name: &str| {
+        Payload::ContactChanged(ContactChanged {
+            contact: Some(Contact {
+                name: name.to_owned(),
+                ..contact()
+            }),
+            previous_contact_id: 0,
+        })
+    };
     let merged = Payload::ContactChanged(ContactChanged {
         contact: Some(Contact {
             contact_id: 6,
+            name: "João Conceição".to_owned(),
             ..contact()
         }),
         previous_contact_id: 5,
     });
     let events = vec![
         ticket.opened(12),
+        ticket.event(SYSTEM, Some(renamed("Ana Lúcia Núñez"))),
         ticket.event(AGENT, Some(assigned)),
         ticket.closed(),
         staying_closed(ticket.written(CUSTOMER, MessageKind::Chat, "thanks")),
@@ -262,6 +278,21 @@ async fn dealings_repeat_how_their_ticket_is_closed() {
         let wrong = run(&history.database, WRONG_DEALINGS).await;
         assert_eq!(wrong.trim(), "0", "after event {ticket_seq}");
     }
-    let agents = "SELECT count(DISTINCT agent_id) > 1 FROM dealings";
-    assert_eq!(run(&history.database, agents).await.trim(), "t");
+    let agents = "SELECT count(DISTINCT agent_id) > 1, min(contact_name_key) FROM dealings";
+    let agents = run(&history.database, agents).await;
+    assert_eq!(agents.trim(), "t|joao conceicao");
+
+    // All in one batch.
+    let mut other = Writer::new(1, 3, 8);
+    let events = vec![
+        other.opened(12),
+        other.event(SYSTEM, Some(renamed("Bia Araújo"))),
+        other.closed(),
+    ];
+    feed.send(events);
+    history.ticket_at(&viewer(1), 8, 3).await;
+    assert_eq!(run(&history.database, WRONG_DEALINGS).await.trim(), "0");
+    let keys = "SELECT contact_name_key, contact_other_keys FROM dealings WHERE ticket_id = 8";
+    let keys = run(&history.database, keys).await;
+    assert_eq!(keys.trim(), "bia araujo| ana@example.com 5511987654321");
 }

@@ -23,3 +23,4 @@ mod settings;
 mod views;
 mod visibility;
 mod walls;
+mod ways;

@@ -9,7 +9,7 @@ use crate::rows::run;
 use crate::running::{database_name, fresh_config};
 
 /// 100,000 tickets in three partitions, 20,000 contacts, few bots and agents, a fifth of them in the tenant that is asked for.
-const ROWS: &str = "
+pub(crate) const ROWS: &str = "
     SELECT make_ticket_partitions(2500000);
     INSERT INTO history_bots (tenant_id, bot_id)
     SELECT tenant_id, bot_id FROM generate_series(1, 5) AS tenant_id, generate_series(1, 7) AS bot_id;
@@ -28,13 +28,18 @@ const ROWS: &str = "
         contact_phone, contact_channel, contact_address, closed_at, close_source, close_author_kind, close_author_id,
         close_exit_route, is_unlinked, last_interaction_at, ticket_seq
     )
-    SELECT 1 + n % 5, n * 25, 1 + n % 7, 0, (n / 5) % 50, 3, now(), 0, '{}', 0, 0, 0, 1 + n % 20000, '', '', '', 0, '',
+    SELECT 1 + n % 5, n * 25, 1 + n % 7, 0, (n / 5) % 50, 3, now(), 0, '{}', 0, 0, 0, 1 + (n - 1) % 20000, '', '', '', 0, '',
         now() - n * interval '1 minute', 1, 1, 1, '', false, now() - n * interval '1 minute', 1
     FROM generate_series(1, 100000) AS n;
     INSERT INTO dealings (
-        tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at, closed_at, closed_interaction_at
+        tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at, closed_at, closed_interaction_at,
+        contact_name_key, contact_other_keys
     )
-    SELECT tenant_id, agent_id, contact_id, ticket_id, bot_id, closed_at, closed_at, last_interaction_at FROM tickets;
+    SELECT
+        tenant_id, agent_id, contact_id, ticket_id, bot_id, closed_at, closed_at, tickets.last_interaction_at,
+        name_key, ' ' || email_key || ' ' || phone_digits
+    FROM tickets
+    LEFT JOIN contacts USING (tenant_id, contact_id);
     INSERT INTO conversation_entries
     SELECT tenant_id, ticket_id, seq, 1 + seq % 5, 1, 1, 1, '', '{}', now(), NULL
     FROM tickets, generate_series(1, 3) AS seq;
@@ -52,10 +57,11 @@ const TABLES: [&str; 5] = [
 /// How the one query of the projection begins.
 const PROJECTIONS: &str = "-- The tickets that a batch of events is about";
 
-/// The statement in `search.matching_contacts`, which runs beneath the walls.
-const MATCHING: &str = "SELECT regexp_replace(
-        split_part(prosrc, '$search$', 2), '--.*', ''
-    ) FROM pg_proc WHERE proname = 'matching_contacts'";
+/// The statements of the functions that run beneath the walls, and with what they are asked.
+const BENEATH: [(&str, &str); 2] = [
+    ("matching_contacts", "2, '%0a1b2c%', '{%ana%}', 3001"),
+    ("first_contacts", "2, '%0a1b2c%', '{%ana%}', '', 0, 1000"),
+];
 
 struct Asked {
     query: &'static str,
@@ -135,7 +141,12 @@ fn all_asked() -> Vec<Asked> {
         asked!(
             "search_dealt_by_interaction",
             "dealings_p0_tenant_id_agent_id_closed_dealt_at",
-            "{agent}, {matches}, 0, NULL, 99999999, 51"
+            "{agent}, {matches}, 0, NULL, 99999999, 51, 4000, 40000"
+        ),
+        asked!(
+            "search_dealt_by_interaction",
+            "contacts_by_interaction",
+            "{agent}, '{{}}', 0, NULL, 99999999, 51, 0, 100"
         ),
         asked!(
             "search_few_by_name",
@@ -146,6 +157,16 @@ fn all_asked() -> Vec<Asked> {
             "search_few_by_interaction",
             "contacts_pkey",
             "2, NULL, true, {matches}, NULL, 99999999, 51, '%0a1b2c%', 3000, 0"
+        ),
+        asked!(
+            "search_near_by_name",
+            "contacts_by_name",
+            "2, NULL, true, {many}, '', 0, 51, 0, 100"
+        ),
+        asked!(
+            "search_near_by_interaction",
+            "contacts_by_interaction",
+            "2, NULL, {many}, NULL, 99999999, 51, 0, 100"
         ),
         asked!(
             "search_many_by_name",
@@ -174,14 +195,17 @@ async fn no_statement_scans_a_table() {
     run(&database, ROWS).await;
 
     let postgres = TestServers::shared().await.postgres();
-    let matching = run(&database, MATCHING).await;
-    // Always planned for its values.
-    let script = format!(
-        "PREPARE asked AS {matching};
-        EXPLAIN EXECUTE asked (2, '%0a1b2c%', '{{%ana%,%0a1b2c%}}', 3001);"
-    );
-    let plan = run(&database, &script).await;
-    assert!(plan.contains("contacts_by_text"), "{plan}");
+    for (function, arguments) in BENEATH {
+        let statement = format!(
+            "SELECT regexp_replace(split_part(prosrc, '$search$', 2), '--[^\n]*', '', 'g')
+            FROM pg_proc WHERE proname = '{function}'"
+        );
+        let statement = run(&database, &statement).await;
+        // Always planned for its values.
+        let script = format!("PREPARE asked AS {statement}; EXPLAIN EXECUTE asked ({arguments});");
+        let plan = run(&database, &script).await;
+        assert!(plan.contains("contacts_by_text"), "{plan}");
+    }
     for Asked {
         query,
         arguments,

@@ -1,7 +1,9 @@
 //! Each event is applied once, whatever happens to the stream, the consumer and its neighbours.
 
 use plazo_proto::ticketing::v1::{MessageKind, TicketEvent};
-use plazo_service::status::with_reason;
+use plazo_service::status::{
+    REASON_CERTIFICATE_EXPIRED, REASON_RENEWAL_DUE, unavailable, with_reason,
+};
 use tonic::Code;
 
 use crate::events::{AGENT, CUSTOMER, Writer};
@@ -77,6 +79,33 @@ async fn a_stream_that_breaks_goes_on_where_it_was_applied() {
     assert_eq!(feed.asked_positions()[..4], ["", "3", "6", "9"]);
     let applied = history.metric("plazo_history_feed_events_total").await;
     assert_eq!(applied, Some(55.0));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_due_is_opened_again_as_if_nothing_had_been() {
+    for reason in [REASON_RENEWAL_DUE, REASON_CERTIFICATE_EXPIRED] {
+        let feed = Feed::start().await;
+        let wait = std::time::Duration::from_millis(1);
+        feed.behave(Manners {
+            break_after: Some(1),
+            broken_by: Some(unavailable(reason, "open it again", wait)),
+            ..Manners::default()
+        });
+        let mut config = fresh_config(&feed).await;
+        // Whoever takes it for a failure waits for longer than the test.
+        config.feed.first_backoff_ms = 600_000;
+        config.feed.max_backoff_ms = 600_000;
+        let history = Running::start(config).await;
+        let mut talk = Talk::of(5);
+        talk.send_openings(&feed);
+        talk.send_batches(&feed, 10);
+        talk.check(&history).await;
+        assert_eq!(feed.asked_positions()[..4], ["", "1", "2", "3"]);
+        let applied = history.metric("plazo_history_feed_events_total").await;
+        assert_eq!(applied, Some(55.0));
+        let broke = history.metric("plazo_history_feed_reconnects_total").await;
+        assert_eq!(broke, Some(0.0));
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use plazo_proto::ticketing::v1::{
     TicketReopened, TicketSnapshot, TicketState, WeeklyInterval,
 };
 use plazo_service::Actor;
+use plazo_service::status::{REASON_RENEWAL_DUE, unavailable};
 use tonic::Request;
 
 use crate::events::{AGENT, CUSTOMER, SYSTEM, Writer, contact, second};
@@ -235,8 +236,14 @@ async fn a_rebuild_makes_the_same_tables_and_leaves_the_settings() {
             business_later_response_ms AS later) AS business WHERE ticket_id = 7";
     assert_eq!(sql(&config, facts).await.trim(), "0|2000|2000|77");
     let before = all_rows(&config).await;
-    let indexes = "SELECT indexname, regexp_replace(indexdef, 'ON ONLY', 'ON') FROM pg_indexes
-        WHERE schemaname = 'projection' AND tablename !~ '_p[0-9]+$' ORDER BY 1";
+    let indexes =
+        "SELECT indexname AS name, regexp_replace(indexdef, 'ON ONLY', 'ON') FROM pg_indexes
+        WHERE schemaname = 'projection' AND tablename !~ '_p[0-9]+$'
+        UNION ALL
+        SELECT tgname, translate(pg_get_triggerdef(pg_trigger.oid), '()', '')
+        FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+        WHERE relnamespace = 'projection'::regnamespace AND NOT tgisinternal
+        ORDER BY name";
     let indexes_before = sql(&config, indexes).await;
     sql(
         &config,
@@ -262,6 +269,7 @@ async fn a_rebuild_makes_the_same_tables_and_leaves_the_settings() {
     rebuilt(&history, 1.0).await;
     assert_eq!(all_rows(&config).await, before);
     assert_eq!(sql(&config, indexes).await, indexes_before);
+    assert!(indexes_before.contains("contacts_tell_dealings"));
     let kept = "SELECT count(*) FROM history_bots WHERE bot_id = 33";
     let bots = sql(&config, kept).await;
     assert_eq!(bots.trim(), "1");
@@ -313,6 +321,45 @@ async fn a_killed_builder_goes_on_where_it_was() {
     let history = Running::start(config.clone()).await;
     rebuilt(&history, 1.0).await;
     assert_eq!(feed.snapshot().asked_after, [0, 4]);
+    let count = sql(&config, "SELECT count(*), sum(snapshot_seq) FROM tickets").await;
+    assert_eq!(count.trim(), "6|6");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_due_is_opened_again_as_if_nothing_had_been() {
+    let feed = Feed::start().await;
+    let mut config = fresh_config(&feed).await;
+    // Whoever takes it for a failure waits for longer than the test.
+    config.feed.first_backoff_ms = 600_000;
+    config.feed.max_backoff_ms = 600_000;
+    let tickets: Vec<_> = (1..=6)
+        .map(|ticket_id| vec![Writer::new(1, 3, ticket_id).opened(12)])
+        .collect();
+    for ticket in &tickets {
+        feed.send(ticket.clone());
+    }
+    {
+        let mut snapshot = feed.snapshot();
+        snapshot.position = "6".to_owned();
+        snapshot.part = 2;
+        snapshot.tickets = tickets
+            .into_iter()
+            .map(|events| snapshot_of(events, 0))
+            .collect();
+    }
+    let history = Running::start(config.clone()).await;
+    history.ticket_at(&viewer(1), 6, 1).await;
+    let wait = std::time::Duration::from_millis(1);
+    feed.behave(Manners {
+        break_after: Some(1),
+        broken_by: Some(unavailable(REASON_RENEWAL_DUE, "open it again", wait)),
+        ..Manners::default()
+    });
+    wish(&history).await;
+    rebuilt(&history, 1.0).await;
+    assert_eq!(feed.snapshot().asked_after, [0, 2, 4]);
+    let failures = history.metric("plazo_history_rebuild_failures_total").await;
+    assert_eq!(failures, Some(0.0));
     let count = sql(&config, "SELECT count(*), sum(snapshot_seq) FROM tickets").await;
     assert_eq!(count.trim(), "6|6");
 }

@@ -466,3 +466,26 @@ async fn what_is_rare_is_found_page_by_page() {
     let page = page.expect("the page is shown").into_inner();
     assert!(page.conversations.is_empty() && !page.next_page_token.is_empty());
 }
+
+#[tokio::test]
+async fn both_connections_of_a_report_see_one_instant() {
+    // Closed anew again and again, now in the first eighth of the period and now in the second, which two connections read.
+    let desk = Desk::with(&[Row::closed(1, SECOND_US)]).await;
+    let moves = "DO $$
+        BEGIN
+            FOR n IN 1..2000 LOOP
+                UPDATE tickets SET closed_at = closed_at + (CASE n % 2 WHEN 1 THEN 1 ELSE -1 END) * interval '1 day';
+                COMMIT;
+                PERFORM pg_sleep(0.0005);
+            END LOOP;
+        END
+        $$";
+    let moving = desk.sql(moves);
+    let asking = async {
+        for _ in 0..200 {
+            let totals = desk.totals(period(0, 8 * DAY_US)).await;
+            assert_eq!(totals.conversation_count, 1);
+        }
+    };
+    tokio::join!(moving, asking);
+}

@@ -61,6 +61,13 @@ impl ContactRow {
     }
 }
 
+/// Gives dealings the keys of their contacts.
+pub(crate) const TELL_DEALINGS: &str = "UPDATE dealings
+    SET contact_name_key = contact.name_key, contact_other_keys = ' ' || contact.email_key || ' ' || contact.phone_digits
+    FROM contacts AS contact
+    WHERE contact.tenant_id = dealings.tenant_id AND contact.contact_id = dealings.contact_id
+        AND contact_name_key IS DISTINCT FROM contact.name_key;\n";
+
 /// Rows that are to be written together.
 #[derive(Debug, Default)]
 pub(crate) struct Rows(String);
@@ -192,9 +199,10 @@ impl Rows {
         self
     }
 
-    /// Writes the rows in one transaction, so that `now()` is one instant.
+    /// Writes the rows in one transaction, so that `now()` is one instant. Dealings get the keys of their contacts.
     pub(crate) async fn save(&mut self, database: &str) {
-        let script = format!("BEGIN;\n{}COMMIT;", std::mem::take(&mut self.0));
+        let rows = std::mem::take(&mut self.0);
+        let script = format!("BEGIN;\n{rows}{TELL_DEALINGS}COMMIT;");
         run(database, &script).await;
     }
 }

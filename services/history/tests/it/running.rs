@@ -105,7 +105,7 @@ impl Running {
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let until = shutdown.clone();
-        tasks.spawn(async move { app.run(until).await.expect("the service runs") });
+        tasks.spawn(async move { Box::pin(app.run(until)).await.expect("the service runs") });
         let channel = Channel::from_shared(format!("http://{address}")).expect("an address");
         let channel = channel.connect().await.expect("the service is reached");
         Self {

@@ -24,7 +24,11 @@ async fn an_unknown_schema_is_refused() {
     let refused = refusal(config.clone())
         .await
         .expect("the database is empty");
-    assert!(refused.contains("no migration was applied"), "{refused}");
+    // The roles belong to the server, and are missing on one that no test has migrated a database of yet.
+    let is_told = ["no migration was applied", "there is no role"]
+        .iter()
+        .any(|problem| refused.contains(problem));
+    assert!(is_told, "{refused}");
 
     let listeners = Listeners::bind(&config.server)
         .await

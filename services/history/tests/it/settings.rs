@@ -11,8 +11,9 @@ use prost_types::{Duration, FieldMask};
 use tonic::{Code, Request, Status};
 
 use crate::feed::Feed;
+use crate::rebuild::sql;
 use crate::rows::run;
-use crate::running::{Running, viewer};
+use crate::running::{Running, eventually, fresh_config, viewer};
 
 const REQUEST_ID: &str = "0190a5c0-aaaa-7000-8000-00000000000f";
 
@@ -200,7 +201,7 @@ async fn what_holds_for_all_bots_is_changed_by_those_who_may_use_all() {
         ..viewer(1)
     };
     for (actor, reason) in [
-        (of_some, "BOT_NOT_PERMITTED"),
+        (of_some.clone(), "BOT_NOT_PERMITTED"),
         (viewer_alone, "PERMISSION_DENIED"),
     ] {
         let status = give(&history, &actor, &[7], true).await;
@@ -211,6 +212,11 @@ async fn what_holds_for_all_bots_is_changed_by_those_who_may_use_all() {
         let status = status.expect_err("it is refused");
         assert_eq!(reason_of(&status).as_deref(), Some(reason));
     }
+    // Agents of other bots don't exist for him.
+    let request = of_some.sign(Request::new(ListHistoryAgentsRequest::default()));
+    let status = history.settings.clone().list_history_agents(request).await;
+    let status = status.expect_err("it is refused");
+    assert_eq!(reason_of(&status).as_deref(), Some("BOT_NOT_PERMITTED"));
 }
 
 #[tokio::test]
@@ -226,18 +232,47 @@ async fn a_repeated_request_gets_its_first_answer() {
     assert!(bots(&history, &actor, 0).await.is_empty());
     let status = on(false).await.expect_err("it says something else");
     assert_eq!(reason_of(&status).as_deref(), Some("REQUEST_ID_REUSED"));
-    // Another tenant's id is another id, and after a day this one is forgotten.
+    // Another tenant's id is another id.
     let elsewhere = switch(&history, &administrator(2), 3, true, REQUEST_ID).await;
     assert!(elsewhere.expect("it is switched"));
-    run(
-        &history.database,
-        "UPDATE answered_requests SET answered_at = now() - interval '25 hours'",
-    )
-    .await;
-    assert!(!on(false).await.expect("it is switched"));
     let status = switch(&history, &actor, 3, true, "7").await;
     let status = status.expect_err("it is no UUID");
     assert_eq!(violations_of(&status)[0].0, "request_id");
+}
+
+#[tokio::test]
+async fn first_answers_are_forgotten_after_their_time_whoever_calls() {
+    let feed = Feed::start().await;
+    let mut config = fresh_config(&feed).await;
+    config.requests.keep_hours = 2;
+    let history = Running::start(config.clone()).await;
+    for tenant_id in [1, 2] {
+        let switched = switch(&history, &administrator(tenant_id), 3, true, REQUEST_ID).await;
+        assert!(switched.expect("it is switched"));
+    }
+    history.stop().await;
+    // Of many tenants that have not called since, and more than one statement takes.
+    sql(
+        &config,
+        "UPDATE answered_requests SET answered_at = now() - make_interval(mins => CASE tenant_id WHEN 1 THEN 110 ELSE 121 END);
+         INSERT INTO answered_requests (tenant_id, request_id, method, fingerprint, answer, answered_at)
+         SELECT number % 7 + 3, gen_random_uuid(), 'SetBotHistory', '', '', now() - interval '3 hours'
+         FROM generate_series(1, 12000) AS number",
+    )
+    .await;
+
+    // Within one round: the next one is an hour away.
+    let history = Running::start(config.clone()).await;
+    let kept = "SELECT string_agg(tenant_id::text, ' ') FROM answered_requests";
+    eventually("what is too old is forgotten", async || {
+        (sql(&config, kept).await.trim() == "1").then_some(())
+    })
+    .await;
+    let again =
+        async |tenant_id| switch(&history, &administrator(tenant_id), 3, false, REQUEST_ID).await;
+    let status = again(1).await.expect_err("it says something else");
+    assert_eq!(reason_of(&status).as_deref(), Some("REQUEST_ID_REUSED"));
+    assert!(!again(2).await.expect("it is switched"));
 }
 
 async fn update(

@@ -61,22 +61,33 @@ async fn the_search_beneath_the_walls_finds_contacts_of_the_named_tenant_alone()
         .contact(&of_other)
         .save(&history.database)
         .await;
-    let found = async |setting: &str| {
-        let script = format!(
-            "SET ROLE plazo_history_request; {setting};
-             SELECT string_agg(contact_id::text, ' ') FROM search.matching_contacts('{{%ana%}}', '%ana%', 10)"
-        );
-        sql(&config, &script).await.trim().to_owned()
-    };
-    assert_eq!(found("SET plazo.tenant_id = '1'").await, "5");
-    assert_eq!(found("SET plazo.tenant_id = '2'").await, "6");
-    assert_eq!(found("SET plazo.tenant_id = ''").await, "");
-    assert_eq!(found("RESET plazo.tenant_id").await, "");
-    // It is the only function that requests may call with the rights of its owner.
+    for search in [
+        "search.matching_contacts('{%ana%}', '%ana%', 10)",
+        "search.first_contacts('{%ana%}', '%ana%', '', 0, 10)",
+    ] {
+        let found = async |setting: &str| {
+            let script = format!(
+                "SET ROLE plazo_history_request; {setting};
+                 SELECT string_agg(contact_id::text, ' ') FROM {search}"
+            );
+            sql(&config, &script).await.trim().to_owned()
+        };
+        assert_eq!(found("SET plazo.tenant_id = '1'").await, "5");
+        assert_eq!(found("SET plazo.tenant_id = '2'").await, "6");
+        assert_eq!(found("SET plazo.tenant_id = ''").await, "");
+        assert_eq!(found("RESET plazo.tenant_id").await, "");
+    }
+    // They are the only functions that requests may call with the rights of their owner.
     let functions = "SELECT oid::regprocedure FROM pg_proc
-        WHERE prosecdef AND has_function_privilege('plazo_history_request', oid, 'EXECUTE')";
-    let only = "search.matching_contacts(text[],text,bigint)";
-    assert_eq!(sql(&config, functions).await.trim(), only);
+        WHERE prosecdef AND has_function_privilege('plazo_history_request', oid, 'EXECUTE') ORDER BY 1";
+    let functions = sql(&config, functions).await;
+    let only = [
+        "search.matching_contacts(text[],text,bigint)",
+        "search.first_contacts(text[],text,text,bigint,bigint)",
+    ];
+    let mut functions: Vec<&str> = functions.lines().collect();
+    functions.sort_unstable_by_key(|name| std::cmp::Reverse(*name));
+    assert_eq!(functions, only);
 }
 
 /// How many contacts administrators of two tenants find, in both orders.

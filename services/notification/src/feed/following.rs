@@ -91,11 +91,13 @@ pub(crate) async fn follow<F: Follower>(
             shutdown.cancelled().await;
             return;
         }
-        let wait = if let FollowError::Overtaken = error {
-            OTHER_REPLICA_REST
-        } else {
-            follower.show_lag(heard_at.elapsed());
-            backoff.next()
+        let wait = match error {
+            FollowError::Overtaken => OTHER_REPLICA_REST,
+            FollowError::Stream(StreamError::Renewal(wait)) => wait,
+            _ => {
+                follower.show_lag(heard_at.elapsed());
+                backoff.next()
+            }
         };
         if shutdown
             .run_until_cancelled(tokio::time::sleep(wait))
@@ -104,6 +106,10 @@ pub(crate) async fn follow<F: Follower>(
         {
             // Both ends go at the same time: nothing to complain of.
             return;
+        }
+        if let FollowError::Stream(StreamError::Renewal(_)) = error {
+            tracing::debug!(purpose = F::PURPOSE, "the event stream is opened anew");
+            continue;
         }
         tracing::warn!(
             error = status::chain(&error),

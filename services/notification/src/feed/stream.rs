@@ -23,6 +23,9 @@ pub(crate) enum StreamError {
     Silent,
     #[error("the event stream ended")]
     Ended,
+    /// Nothing is wrong: it may be opened again after this time.
+    #[error("the event stream is due to be opened anew")]
+    Renewal(Duration),
     /// Events after it were dropped, or it belongs to another copy of the database.
     #[error("the stored position can't be used")]
     Position(#[source] Box<Status>),
@@ -47,7 +50,11 @@ impl EventStream {
     /// The next batch; an empty one is a sign of life.
     pub(crate) async fn next(&mut self) -> Result<StreamEventsResponse, StreamError> {
         let next = within(self.silence, self.stream.message()).await?;
-        next.map_err(from_status)?.ok_or(StreamError::Ended)
+        let interrupted = |status| match status::renewal_of(&status) {
+            Some(wait) => StreamError::Renewal(wait),
+            None => from_status(status),
+        };
+        next.map_err(interrupted)?.ok_or(StreamError::Ended)
     }
 }
 

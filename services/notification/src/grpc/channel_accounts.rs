@@ -2,7 +2,7 @@
 
 mod updating;
 
-use plazo_database::TenantPool;
+use plazo_database::{TenantPool, first_answer, keep_answer};
 use plazo_proto::common::v1::Channel;
 use plazo_proto::notification::v1::channel_account_service_server::ChannelAccountService;
 use plazo_proto::notification::v1::{
@@ -24,7 +24,6 @@ use crate::message::to_proto_time;
 use crate::sending::signing;
 use crate::store::accounts::{self, Account, NewAccount};
 use crate::store::enum_number;
-use crate::store::requests;
 
 const DEFAULT_PAGE_SIZE: i32 = 50;
 
@@ -160,7 +159,7 @@ impl ChannelAccounts {
     ) -> Result<CreateChannelAccountResponse, Error> {
         let mut transaction = self.requests.begin(tenant_id).await?;
         let first: Option<CreateChannelAccountResponse> =
-            requests::first_answer(&mut transaction, key).await?;
+            first_answer(&mut transaction, key).await?;
         if let Some(mut answer) = first {
             let id = answer
                 .account
@@ -188,7 +187,7 @@ impl ChannelAccounts {
             signing_secret: String::new(),
         };
         // The secret stays in one place.
-        requests::keep_answer(&mut transaction, key, &answer).await?;
+        keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
         answer.signing_secret = signing_secret;
         Ok(answer)

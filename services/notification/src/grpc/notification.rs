@@ -1,6 +1,6 @@
 //! `NotificationService`.
 
-use plazo_database::TenantPool;
+use plazo_database::{TenantPool, first_answer, keep_answer};
 use plazo_proto::notification::v1::notification_service_server::NotificationService;
 use plazo_proto::notification::v1::{
     AcceptedMessage, ActiveMessage, ActiveMessageState, CancelActiveMessageRequest,
@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::message::{InvalidField, NewMessage, to_proto_time};
 use crate::metrics::{NotificationMetrics, Source};
 use crate::store::messages::{self, Accepted, Filter};
-use crate::store::{requests, state};
+use crate::store::state;
 
 const MESSAGES_MAX: usize = 500;
 const DEFAULT_PAGE_SIZE: i32 = 50;
@@ -223,12 +223,12 @@ impl Notifications {
         let this = self.clone();
         commit_in_background(async move {
             let mut transaction = this.requests.begin(actor.tenant_id).await?;
-            if let Some(first) = requests::first_answer(&mut transaction, &key).await? {
+            if let Some(first) = first_answer(&mut transaction, &key).await? {
                 return Ok(first);
             }
             let message = apply(&mut transaction, &actor, message_id, change).await?;
             let answer = answer(message);
-            requests::keep_answer(&mut transaction, &key, &answer).await?;
+            keep_answer(&mut transaction, &key, &answer).await?;
             transaction.commit().await?;
             if change == Change::Cancel {
                 this.metrics.cancelled.inc();

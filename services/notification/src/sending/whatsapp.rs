@@ -4,7 +4,7 @@
 //! sent again by this program: a request that went out and has no answer that can be read ends as uncertain.
 
 mod body;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::time::Duration;
 

@@ -115,6 +115,9 @@ impl Replays {
                 );
                 self.give_up(&replay).await
             }
+            Err(ReplayError::Stream(StreamError::Renewal(wait))) => {
+                replays::release(&self.pool, &replay, wait).await
+            }
             Err(error) => {
                 tracing::warn!(
                     error = status::chain(&error),

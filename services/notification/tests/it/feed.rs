@@ -37,6 +37,29 @@ async fn the_position_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_due_is_opened_again_as_if_nothing_had_been() {
+    let mut world = World::new().await;
+    // Whoever takes it for a failure waits for longer than the test.
+    world.set("feed.first_backoff_ms", "600000");
+    world.set("feed.max_backoff_ms", "600000");
+    world.ticketing.end_streams_after(1);
+    for ticket in 1..=5 {
+        world
+            .ticketing
+            .publish(vec![requested(1, &warning(ticket, 1))]);
+    }
+    let service = world.start().await;
+    for ticket in 1..=5 {
+        world
+            .ticketing
+            .until_reported(&warning(ticket, 1).idempotency_key, State::Delivered)
+            .await;
+    }
+    assert_eq!(world.count("SELECT count(*) FROM active_messages").await, 5);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn a_gap_stops_the_feed_and_says_so() {
     for second in [1, 3] {
         let world = World::new().await;

@@ -200,6 +200,18 @@ async fn nobody_sees_or_changes_what_is_not_his() {
                 .all(|one| one.subscription_id != id)
         );
     }
+    // The answer to a request is repeated, but for the secret when the bot is no longer the caller's.
+    let request = RotateWebhookSecretRequest {
+        subscription_id: of_one.subscription_id,
+        request_id: "7d0e1f0c-5a53-4a4e-9a3b-0a4a0b0c9d11".to_owned(),
+        ..RotateWebhookSecretRequest::default()
+    };
+    for (bot_id, is_told) in [(BOT, true), (BOT, true), (BOT + 1, false)] {
+        let mut client = service.api.subscriptions(of_bot(bot_id));
+        let answer = client.rotate_webhook_secret(request.clone()).await;
+        let secret = answer.expect("his request").into_inner().signing_secret;
+        assert_eq!(!secret.is_empty(), is_told);
+    }
     // Nor may he widen his own to all bots.
     let request = UpdateWebhookSubscriptionRequest {
         subscription: Some(WebhookSubscription {

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use plazo::load::answering::AnsweringOptions;
+use plazo::load::caller::{Credentials, TokenFileError, count_tokens};
 use plazo::load::options::{LoadOptions, Shape, Target};
+use plazo_service::TlsConfig;
 
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+const DEFAULT_TENANTS: u16 = 100;
 
 pub(crate) const LOAD_ABOUT: &str = "\
 Put load on a timer, and count what is late, lost, doubled or early.
@@ -26,6 +29,12 @@ tenant has nine tenths of the tickets, all due at one instant, the others a stea
 With --timer, the timer must be configured with the load as its handler: PLAZO_TIMER__HANDLER__ENDPOINT is the address of \
 --serve-handler as the timer sees it. Use a timer, or a namespace, that has no other tickets.
 
+A cluster whose services have certificates is called with https, a certificate of the load, and the identity that the \
+service must have. Ticketing must know the load's by [[access.peers]] for FeedService/StreamEvents, a timer for \
+TimerService; all files are read again when they change. What people do in ticketing is done with tokens: \
+--token-file has one of an administrator in each line, for as many tenants, with helpdesk:view, helpdesk:edit, \
+builder:edit and tickets:attend.
+
 --output DIR writes result.json, lateness.hlog (HdrHistogram, in microseconds, by intervals) and lateness.svg there.
 
 What is looked at again after it was handled is doubled, unless there is a reason: its lease (--lease) may have ended, the \
@@ -36,7 +45,9 @@ Examples:
   plazo load --rate 5000 --duration 30s
   plazo load --shape burst --tickets 1000000 --rate 50000 --output out
   plazo load --handler ticketing --rate 500 --ahead 3s
-  plazo load --timer http://timer:5002 --serve-handler 0.0.0.0:5010 --rate 20000 --duration 10m --output -";
+  plazo load --timer http://127.0.0.1:5002 --serve-handler 127.0.0.1:5010 --rate 20000 --duration 10m --output -
+  plazo load --handler ticketing --ticketing https://ticketing:5001 --server-identity spiffe://plazo/ns/plazo/sa/ticketing \
+    --certificate-file tls.crt --key-file tls.key --roots-file ca.crt --token-file tokens --rate 200 --ahead 3s";
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -106,6 +117,8 @@ pub(crate) struct RunArguments {
         conflicts_with = "timer"
     )]
     ticketing: Option<String>,
+    #[command(flatten)]
+    credentials: CredentialArguments,
     /// How due instants are spread
     #[arg(long, value_enum, default_value_t = ShapeArgument::Steady, env = "PLAZO_LOAD_SHAPE")]
     shape: ShapeArgument,
@@ -134,14 +147,9 @@ pub(crate) struct RunArguments {
     /// How long before it is due a ticket is armed; whole seconds for real tickets
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time, env = "PLAZO_LOAD_AHEAD")]
     ahead: Duration,
-    /// How many tenants
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 100,
-        env = "PLAZO_LOAD_TENANTS"
-    )]
-    tenants: u16,
+    /// How many tenants [default: 100; with tokens, as many as there are]
+    #[arg(long, value_name = "N", env = "PLAZO_LOAD_TENANTS")]
+    tenants: Option<u16>,
     /// What all random choices are made from: the same seed, the same load
     #[arg(long, value_name = "N", default_value_t = 1, env = "PLAZO_LOAD_SEED")]
     seed: u64,
@@ -184,19 +192,83 @@ pub(crate) struct RunArguments {
     quiet: bool,
 }
 
+/// What lets the load into a given cluster.
+#[derive(Debug, Args)]
+struct CredentialArguments {
+    /// The load's certificate, for a cluster that is called with https; PEM
+    #[arg(long, value_name = "FILE", env = "PLAZO_LOAD_CERTIFICATE_FILE", requires_all = ["key_file", "roots_file"])]
+    certificate_file: Option<PathBuf>,
+    /// The key of the certificate; PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PLAZO_LOAD_KEY_FILE",
+        requires = "certificate_file"
+    )]
+    key_file: Option<PathBuf>,
+    /// Certificates by which the cluster's are verified; PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PLAZO_LOAD_ROOTS_FILE",
+        requires = "certificate_file"
+    )]
+    roots_file: Option<PathBuf>,
+    /// The URI in the certificate of the service that is called [default: the host of its address]
+    #[arg(
+        long,
+        value_name = "URI",
+        env = "PLAZO_LOAD_SERVER_IDENTITY",
+        requires = "certificate_file"
+    )]
+    server_identity: Option<String>,
+    /// A token of an administrator in each line, for as many tenants; for real tickets
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PLAZO_LOAD_TOKEN_FILE",
+        requires = "ticketing"
+    )]
+    token_file: Option<PathBuf>,
+}
+
+impl CredentialArguments {
+    fn to_credentials(&self) -> Credentials {
+        let tls = match (&self.certificate_file, &self.key_file, &self.roots_file) {
+            (Some(certificate), Some(key), Some(roots)) => {
+                Some(TlsConfig::new(certificate, key, roots))
+            }
+            _ => None,
+        };
+        Credentials {
+            tls,
+            server_identity: self.server_identity.clone(),
+            token_file: self.token_file.clone(),
+        }
+    }
+}
+
 /// What is known only when all arguments are.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct LoadUsageError(&'static str);
+pub(crate) enum LoadUsageError {
+    /// They don't fit together.
+    #[error("{0}")]
+    Arguments(&'static str),
+    /// How many tenants there are can't be told.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
+}
 
 impl RunArguments {
     pub(crate) fn to_options(&self) -> Result<LoadOptions, LoadUsageError> {
         let target = match (self.handler, &self.timer, &self.ticketing) {
             (HandlerKind::Own, _, Some(_)) => {
-                return Err(LoadUsageError("--ticketing needs --handler ticketing"));
+                return Err(LoadUsageError::Arguments(
+                    "--ticketing needs --handler ticketing",
+                ));
             }
             (HandlerKind::Ticketing, Some(_), _) => {
-                return Err(LoadUsageError(
+                return Err(LoadUsageError::Arguments(
                     "--timer is for the load's own handler: say with --ticketing where the cluster is",
                 ));
             }
@@ -208,26 +280,27 @@ impl RunArguments {
                 endpoint: endpoint.clone(),
                 serve_handler: self
                     .serve_handler
-                    .ok_or(LoadUsageError("--timer needs --serve-handler"))?,
+                    .ok_or(LoadUsageError::Arguments("--timer needs --serve-handler"))?,
             },
             (HandlerKind::Own, None, None) => Target::Private,
         };
         let rate_to = match self.shape {
             ShapeArgument::Ramp => self.rate_to.unwrap_or(self.rate * 10.0),
             _ if self.rate_to.is_some() => {
-                return Err(LoadUsageError("--rate-to needs --shape ramp"));
+                return Err(LoadUsageError::Arguments("--rate-to needs --shape ramp"));
             }
             _ => self.rate,
         };
         let is_stdout = |folder: &Path| folder == Path::new("-");
         Ok(LoadOptions {
             target,
+            credentials: self.credentials.to_credentials(),
             shape: self.shape.into(),
             rate: self.rate,
             rate_to,
             tickets: self.tickets.unwrap_or_else(|| self.tickets_of(rate_to)),
             ahead: self.ahead,
-            tenants: self.tenants,
+            tenants: self.tenants()?,
             seed: self.seed,
             batch: self.batch,
             in_flight: self.in_flight,
@@ -239,6 +312,15 @@ impl RunArguments {
             json: self.json || self.output.as_deref().is_some_and(is_stdout),
             quiet: self.quiet,
         })
+    }
+
+    /// As many as were asked for, or as there are tokens.
+    fn tenants(&self) -> Result<u16, TokenFileError> {
+        match (self.tenants, &self.credentials.token_file) {
+            (Some(tenants), _) => Ok(tenants),
+            (None, Some(path)) => Ok(u16::try_from(count_tokens(path)?).unwrap_or(u16::MAX)),
+            (None, None) => Ok(DEFAULT_TENANTS),
+        }
     }
 
     /// As many as the rate brings within the duration.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::caller::Entrance;
 use super::handler::{self, Owner};
 use super::lateness::{LatenessUs, new_histogram, record, summary_json};
 
@@ -78,6 +79,7 @@ pub async fn run(options: &AnsweringOptions) -> Result<(), AnsweringError> {
         listeners,
         Arc::clone(&owner),
         options.delay,
+        Entrance::default(),
         shutdown.clone(),
     );
     tokio::pin!(serving);

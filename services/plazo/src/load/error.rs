@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use plazo_local::LocalError;
-use plazo_service::ServerError;
-use tonic::Status;
+use plazo_service::{ConfigError, ServerError};
+use tonic::{Code, Status};
 
+use super::caller::TokenFileError;
 use super::options::OptionError;
 
 /// Why a load could not be put on, or its results could not be kept.
@@ -18,6 +19,27 @@ pub enum LoadError {
     /// Not an address.
     #[error("{0:?} is no address like http://127.0.0.1:5002")]
     Endpoint(String),
+    /// The load's certificate, its key or the roots are of no use.
+    #[error("the files of --certificate-file, --key-file and --roots-file can't be used")]
+    Certificate(#[source] ConfigError),
+    /// The tokens are of no use.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
+    /// The rules for callers of the handler can't be made.
+    #[error("who may call the handler can't be told")]
+    Entrance(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Somebody is there, who does not let the load in.
+    #[error(
+        "{call} is refused at {endpoint} ({reason}): people's calls need --token-file, those of services a certificate that stands under [[access.peers]] there"
+    )]
+    NotLetIn {
+        /// The method.
+        call: &'static str,
+        /// Where.
+        endpoint: String,
+        /// What it answered.
+        reason: String,
+    },
     /// Nobody is there.
     #[error(
         "no timer answers at {endpoint} ({reason}): say with --timer where it is, or leave it out for a private one"
@@ -49,6 +71,9 @@ pub enum LoadError {
     /// The handler can't be served.
     #[error("the handler can't be served: choose another address with --serve-handler")]
     Handler(#[from] ServerError),
+    /// The handler ended, and was not told to.
+    #[error("the handler has ended by itself")]
+    HandlerEnded,
     /// A private server could not be started.
     #[error(transparent)]
     Local(#[from] LocalError),
@@ -76,8 +101,23 @@ impl LoadError {
         }
     }
 
+    /// The same at an address that was given, which may not know the load.
+    pub(super) fn call_at(endpoint: &str, call: &'static str, status: Status) -> Self {
+        match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => Self::NotLetIn {
+                call,
+                endpoint: endpoint.to_owned(),
+                reason: status.message().to_owned(),
+            },
+            _ => Self::call(call, status),
+        }
+    }
+
     /// Whether it is about what the caller asked for, and not about what happened.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Option(_) | Self::Endpoint(_))
+        matches!(
+            self,
+            Self::Option(_) | Self::Endpoint(_) | Self::Certificate(_) | Self::Tokens(_)
+        )
     }
 }

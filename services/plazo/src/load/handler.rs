@@ -18,6 +18,8 @@ use plazo_service::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::caller::Entrance;
+
 const SERVICES: &[Permission] = &[Permission::Service];
 const PERMISSIONS: MethodPermissions = &[
     (
@@ -53,11 +55,13 @@ struct HandlerGrpc<O> {
     delay: Duration,
 }
 
-/// Serves the tickets of `owner` on a socket until `shutdown` is cancelled. Each answer takes `delay`.
+/// Serves the tickets of `owner` on a socket, to whom `entrance` lets in, until `shutdown` is cancelled. Each answer takes
+/// `delay`.
 pub(super) async fn serve<O: Owner>(
     listeners: Listeners,
     owner: Arc<O>,
     delay: Duration,
+    entrance: Entrance,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
     let config = ServerConfig {
@@ -71,6 +75,8 @@ pub(super) async fn serve<O: Owner>(
         plazo_proto::FILE_DESCRIPTOR_SET,
         PERMISSIONS,
     )
+    .access(&entrance.access)
+    .with_tls(&entrance.tls)
     .add_service(limit_messages!(service, config))
     .run(listeners, shutdown)
     .await

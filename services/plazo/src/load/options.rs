@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::caller::Credentials;
+
 /// Most tickets of one load: their numbers share 32 bits with two others.
 pub const TICKETS_MAX: u32 = (1 << 30) - 1;
 /// Most tenants of one load.
@@ -67,6 +69,15 @@ impl Target {
     pub const fn is_ticketing(&self) -> bool {
         matches!(self, Self::PrivateTicketing | Self::Ticketing { .. })
     }
+
+    /// The option that gives its address, and the address; none for a private one.
+    fn given(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Private | Self::PrivateTicketing => None,
+            Self::Timer { endpoint, .. } => Some(("--timer", endpoint)),
+            Self::Ticketing { endpoint } => Some(("--ticketing", endpoint)),
+        }
+    }
 }
 
 /// What a load is asked to be.
@@ -74,6 +85,8 @@ impl Target {
 pub struct LoadOptions {
     /// Which timer bears it.
     pub target: Target,
+    /// What lets the load in there.
+    pub credentials: Credentials,
     /// How due instants are spread.
     pub shape: Shape,
     /// Tickets due a second; for a burst, tickets armed a second. Above zero.
@@ -161,12 +174,54 @@ impl LoadOptions {
             "--tickets",
             "at this rate, or --ahead, take longer than 20 days",
         )?;
+        self.validate_credentials()?;
         if self.target.is_ticketing() {
             let is_whole = self.ahead.subsec_nanos() == 0 && self.ahead.as_secs() > 0;
             check(
                 is_whole,
                 "--ahead",
                 "must be whole seconds with real ticketing, as its deadlines are",
+            )?;
+        }
+        Ok(())
+    }
+
+    fn validate_credentials(&self) -> Result<(), OptionError> {
+        let Credentials {
+            tls,
+            server_identity,
+            token_file,
+        } = &self.credentials;
+        let Some((option, endpoint)) = self.target.given() else {
+            let is_none = self.credentials == Credentials::default();
+            let problem = "is for a given cluster: say with --timer or --ticketing where it is";
+            let option = match token_file {
+                Some(_) => "--token-file",
+                None => "--certificate-file",
+            };
+            return check(is_none, option, problem);
+        };
+        let is_https = endpoint.starts_with("https:");
+        check(
+            tls.is_some() || !is_https,
+            option,
+            "begins with https, for which --certificate-file, --key-file and --roots-file are needed",
+        )?;
+        check(
+            tls.is_none() || is_https,
+            "--certificate-file",
+            "is of no use with an address that does not begin with https",
+        )?;
+        if matches!(self.target, Target::Timer { .. }) {
+            check(
+                tls.is_none() || server_identity.is_some(),
+                "--server-identity",
+                "must be given: the timer with this identity alone may call the handler",
+            )?;
+            check(
+                token_file.is_none(),
+                "--token-file",
+                "is of no use with a timer, which services alone may call",
             )?;
         }
         Ok(())

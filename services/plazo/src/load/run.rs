@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use plazo_service::ServerError;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::caller::Caller;
 use super::generator::{self, Pace};
 use super::handler::{self, now_us};
 use super::ledger::{Beginning, Ledger, SharedLedger};
@@ -33,16 +35,18 @@ const FIRST_TENANT_ID: i64 = 1;
 /// Puts the load on and returns what came of it. SIGINT and SIGTERM cut it short.
 pub async fn run(options: &LoadOptions, progress: &mut Progress) -> Result<Report, LoadError> {
     options.validate()?;
+    let caller = Arc::new(Caller::load(options)?);
     let stop = CancellationToken::new();
     let working = async {
         if options.target.is_ticketing() {
-            ticketing::run(options, progress, &stop).await
+            ticketing::run(options, &caller, progress, &stop).await
         } else {
-            run_own_handler(options, progress, &stop).await
+            run_own_handler(options, &caller, progress, &stop).await
         }
     };
     tokio::select! {
         report = working => report,
+        () = caller.keep() => unreachable!("it keeps them for ever"),
         error = cancel_on_signal(&stop) => Err(LoadError::Signals(error)),
     }
 }
@@ -66,6 +70,7 @@ async fn cancel_on_signal(stop: &CancellationToken) -> std::io::Error {
 
 async fn run_own_handler(
     options: &LoadOptions,
+    caller: &Caller,
     progress: &mut Progress,
     stop: &CancellationToken,
 ) -> Result<Report, LoadError> {
@@ -88,6 +93,7 @@ async fn run_own_handler(
         listeners,
         Arc::clone(&ledger),
         options.delay,
+        caller.entrance()?,
         served.clone(),
     ));
 
@@ -100,7 +106,7 @@ async fn run_own_handler(
         progress.say(&started.to_string());
         private.insert(started).endpoint("timer")
     };
-    let (timer, mut facts) = Timer::connect(&endpoint).await?;
+    let (timer, mut facts) = Timer::connect(caller, &endpoint).await?;
     facts.settings = private.as_ref().and_then(|_| private::timer_settings());
     let load = OwnHandlerLoad {
         options,
@@ -109,13 +115,24 @@ async fn run_own_handler(
         timer: &timer,
         stop,
     };
-    let report = load.put_on(facts, progress, private.as_mut()).await;
+    let report = tokio::select! {
+        report = load.put_on(facts, progress, private.as_mut()) => report,
+        Some(ended) = tasks.join_next() => Err(handler_ended(ended)),
+    };
     served.cancel();
     while tasks.join_next().await.is_some() {}
     if let Some(private) = private {
         private.stop().await;
     }
     report
+}
+
+/// The handler serves until it is told to end: it could not, and the load would wait for nothing.
+fn handler_ended(ended: Result<Result<(), ServerError>, JoinError>) -> LoadError {
+    match ended {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(())) | Err(_) => LoadError::HandlerEnded,
+    }
 }
 
 /// What a load with its own handler works with.

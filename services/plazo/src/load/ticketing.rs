@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::LoadError;
+use super::caller::Caller;
 use super::generator::{self, Pace};
 use super::handler::now_us;
 use super::ledger::{Beginning, Ledger, SharedLedger};
@@ -33,6 +34,7 @@ const EVENTS_MARGIN: Duration = Duration::from_secs(2);
 /// Puts the load on a cluster.
 pub(super) async fn run(
     options: &LoadOptions,
+    caller: &Arc<Caller>,
     progress: &mut Progress,
     stop: &CancellationToken,
 ) -> Result<Report, LoadError> {
@@ -47,13 +49,17 @@ pub(super) async fn run(
     };
     let facts = match &private {
         Some(private) => {
-            let (_, mut facts) = Timer::connect(&private.endpoint("timer")).await?;
+            let (_, mut facts) = Timer::connect(caller, &private.endpoint("timer")).await?;
             facts.settings = private::timer_settings();
             Some(facts)
         }
         None => None,
     };
-    let report = put_on(options, progress, stop, &endpoint, |measured| Measured {
+    let cluster = Cluster {
+        caller,
+        endpoint: &endpoint,
+    };
+    let report = put_on(options, &cluster, progress, stop, |measured| Measured {
         facts,
         is_private: private.is_some(),
         ..measured
@@ -65,11 +71,18 @@ pub(super) async fn run(
     report
 }
 
+/// Where ticketing is, and how it is called.
+#[derive(Debug, Clone, Copy)]
+struct Cluster<'a> {
+    caller: &'a Arc<Caller>,
+    endpoint: &'a str,
+}
+
 async fn put_on(
     options: &LoadOptions,
+    cluster: &Cluster<'_>,
     progress: &mut Progress,
     stop: &CancellationToken,
-    endpoint: &str,
     complete: impl FnOnce(Measured) -> Measured,
 ) -> Result<Report, LoadError> {
     let schedule = Schedule::new(options);
@@ -80,7 +93,7 @@ async fn put_on(
         interval_ms: interval_ms(schedule.last_due_ms),
     })));
     progress.say(&format!("making {} desks", grouped(options.tenants.into())));
-    let desks = Desks::set_up(endpoint, options).await?;
+    let desks = Desks::set_up(cluster, options).await?;
     let tickets = Arc::new(Tickets::default());
     let caught_up = Notify::new();
     let mut timeline = Timeline::new(ledger.lock().series.interval_ms());
@@ -119,7 +132,7 @@ async fn put_on(
     };
     let (kept, retries, notes, start_us) = tokio::select! {
         worked = working => worked,
-        error = watch::watch(endpoint, &tickets, &ledger, &caught_up) => Err(error),
+        error = watch::watch(cluster, &tickets, &ledger, &caught_up) => Err(error),
     }?;
     progress.end_line();
 

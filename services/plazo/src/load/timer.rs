@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use plazo_proto::timer::v1 as proto;
 use plazo_proto::timer::v1::timer_service_client::TimerServiceClient;
-use plazo_service::{Actor, ClientConfig, Deadline, ServiceChannel, connect_lazy};
+use plazo_service::{ClientConfig, Deadline, ServiceChannel};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 
 use super::LoadError;
+use super::caller::Caller;
 use super::handler::{now_us, proto_timestamp_us};
 use super::ledger::SharedLedger;
 
@@ -60,15 +61,14 @@ pub(super) struct ClockAhead {
 
 impl Timer {
     /// A timer that answers.
-    pub(super) async fn connect(endpoint: &str) -> Result<(Self, TimerFacts), LoadError> {
-        let config = ClientConfig {
+    pub(super) async fn connect(
+        caller: &Caller,
+        endpoint: &str,
+    ) -> Result<(Self, TimerFacts), LoadError> {
+        let channel = caller.connect(ClientConfig {
             request_timeout_ms: 10_000,
             ..ClientConfig::new(endpoint)
-        };
-        let channel = config
-            .validate("")
-            .and_then(|()| connect_lazy(&config, Actor::service("load")))
-            .map_err(|_| LoadError::Endpoint(endpoint.to_owned()))?;
+        })?;
         let timer = Self {
             client: TimerServiceClient::new(channel),
         };
@@ -80,6 +80,9 @@ impl Timer {
             Ok(Ok(facts)) => Ok((timer, facts)),
             Ok(Err(status)) if status.code() == Code::Unimplemented => {
                 Err(no_timer("it is no timer that answers".to_owned()))
+            }
+            Ok(Err(status)) if is_refusal(&status) => {
+                Err(LoadError::call_at(endpoint, "GetTimerStats", status))
             }
             Ok(Err(status)) => Err(no_timer(status.message().to_owned())),
             Err(_) => Err(no_timer("no answer within 5 s".to_owned())),
@@ -156,7 +159,10 @@ impl Timer {
             ledger.lock().faults.failed(now_us(), "ArmTickets", &status);
             let is_hopeless = matches!(
                 status.code(),
-                Code::InvalidArgument | Code::PermissionDenied | Code::Unimplemented
+                Code::InvalidArgument
+                    | Code::PermissionDenied
+                    | Code::Unauthenticated
+                    | Code::Unimplemented
             );
             if is_hopeless || Instant::now() + backoff >= give_up_at {
                 return Err(status);
@@ -269,6 +275,13 @@ impl Timer {
             from = next;
         }
     }
+}
+
+fn is_refusal(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unauthenticated | Code::PermissionDenied
+    )
 }
 
 /// Those that the timer could not arm.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use plazo_local::LocalError;
 
 use super::options::OptionError;
+use crate::sight::{BlindLogin, SightError};
 
 /// Why tables could not be seeded. Batches that were committed before stay.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum SeedError {
         "the database `history` has no tables of history: start the cluster once, so that it makes them"
     )]
     NoTables,
+    /// What the login does not see may be there, and can't be written.
+    #[error(transparent)]
+    Blind(#[from] BlindLogin),
     /// Somebody's data are there.
     #[error(
         "tenant {0} has tickets or contacts already: take another one with --tenant, or add to it with --add, unless its data are of worth"
@@ -51,9 +55,21 @@ pub enum SeedError {
     Interrupted,
 }
 
+impl From<SightError> for SeedError {
+    fn from(error: SightError) -> Self {
+        match error {
+            SightError::Blind(blind) => Self::Blind(blind),
+            SightError::Database(error) => Self::Database(error),
+        }
+    }
+}
+
 impl SeedError {
     /// Whether it is about what the caller asked for, and not about what happened.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Option(_) | Self::DatabaseUrl(_))
+        matches!(
+            self,
+            Self::Option(_) | Self::DatabaseUrl(_) | Self::Blind(_)
+        )
     }
 }

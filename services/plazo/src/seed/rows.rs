@@ -27,7 +27,7 @@ const FIRINGS: &str =
     "tenant_id, ticket_id, ticket_seq, bot_id, queue_id, stage, cycle_kind, fired_at, late_ms";
 const DEALINGS: &str =
     "tenant_id, agent_id, contact_id, ticket_id, bot_id, last_dealt_at, closed_at,
-    closed_interaction_at";
+    closed_interaction_at, contact_name_key, contact_other_keys";
 const CONTACTS: &str =
     "tenant_id, contact_id, name, email, phone, channel, address, last_interaction_at, told_at,
     told_ticket_id, name_key, email_key, phone_digits";
@@ -96,9 +96,13 @@ impl TicketRows {
             }
         }
         let closed_us = facts.closed.as_ref().map(|(at_us, ..)| *at_us);
+        let contact = &story.contact;
+        let name_key = search_key(&contact.name);
+        let (email_key, digits) = (search_key(&contact.email), phone_digits(&contact.phone));
+        let other_keys = format!(" {email_key} {digits}");
         for (agent_id, last_dealt_us) in &facts.dealings {
             self.dealings
-                .row(8)
+                .row(10)
                 .i64(self.tenant_id)
                 .i64(*agent_id)
                 .i64(story.contact_id)
@@ -106,7 +110,9 @@ impl TicketRows {
                 .i64(story.place.bot_id)
                 .instant(*last_dealt_us)
                 .instant_or_null(closed_us)
-                .instant_or_null(closed_us.map(|_| facts.last_interaction_us));
+                .instant_or_null(closed_us.map(|_| facts.last_interaction_us))
+                .text(&name_key)
+                .text(&other_keys);
         }
     }
 

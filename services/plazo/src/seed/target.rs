@@ -8,6 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::time::Duration;
 
 use crate::cluster::{Service, history_url};
+use crate::sight;
 
 use super::error::SeedError;
 use super::options::{SeedOptions, Target};
@@ -87,6 +88,7 @@ pub(super) async fn first_ids(pool: &PgPool, options: &SeedOptions) -> Result<Fi
     if !is_there {
         return Err(SeedError::NoTables);
     }
+    sight::check(pool, Service::History.name()).await?;
     let has_data: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM tickets WHERE tenant_id = $1)
             OR EXISTS (SELECT FROM contacts WHERE tenant_id = $1)",

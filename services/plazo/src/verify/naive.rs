@@ -90,6 +90,7 @@ pub(super) fn add_rows(key: Key, events: &[Event], messages: &[Message], rows: &
         row.insert("last_dealt_at", at_us.to_string());
         row.insert("closed_at", closed_at.clone());
         row.insert("closed_interaction_at", closed_interaction_at.clone());
+        row.insert("has_keys_of_contact", "true".to_owned());
     }
     add_firings(key, &story, &bot_id, rows);
     add_active_messages(key, &story, rows);

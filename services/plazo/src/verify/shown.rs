@@ -66,12 +66,21 @@ const FIRINGS: [(&str, &str); 6] = [
     ("late_ms", "late_ms::text"),
 ];
 
-const DEALINGS: [(&str, &str); 5] = [
+/// Whether a dealing has the keys of its contact.
+const HAS_KEYS: &str = "(NOT EXISTS (
+    SELECT FROM contacts AS contact
+    WHERE contact.tenant_id = dealings.tenant_id AND contact.contact_id = dealings.contact_id
+        AND (contact.name_key, ' ' || contact.email_key || ' ' || contact.phone_digits)
+            IS DISTINCT FROM (dealings.contact_name_key, dealings.contact_other_keys)
+))::text";
+
+const DEALINGS: [(&str, &str); 6] = [
     ("contact_id", "contact_id::text"),
     ("bot_id", "bot_id::text"),
     ("last_dealt_at", "us(last_dealt_at)"),
     ("closed_at", "us(closed_at)"),
     ("closed_interaction_at", "us(closed_interaction_at)"),
+    ("has_keys_of_contact", HAS_KEYS),
 ];
 
 /// A table, the column that tells the rows of a ticket apart, and the columns that are compared.

@@ -34,6 +34,25 @@ fn load(arguments: &[&str]) -> Child {
     command(&arguments).spawn().expect("the command runs")
 }
 
+/// A timer whose handler is at this address, in a process that ends with its input, and its own address.
+async fn timer_of(redis: &RedisServer, handler: &str) -> (Child, String) {
+    let mut process = command(&["load", "timer"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .env("PLAZO_TIMER__SERVER__LISTEN", "127.0.0.1:0")
+        .env("PLAZO_TIMER__SERVER__METRICS_LISTEN", "127.0.0.1:0")
+        .env("PLAZO_TIMER__TELEMETRY__LOG_FILTER", "off")
+        .env("PLAZO_TIMER__REDIS__URL", redis.url())
+        .env("PLAZO_TIMER__HANDLER__ENDPOINT", handler)
+        .spawn()
+        .expect("the command runs");
+    let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+    let line = lines.next_line().await.expect("it can be read");
+    let listening: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+    let endpoint = listening["timer"].as_str().expect("an address").to_owned();
+    (process, endpoint)
+}
+
 fn timer_at(endpoint: &str) -> TimerServiceClient<ServiceChannel> {
     let channel = connect_lazy(&ClientConfig::new(endpoint), Actor::service("test"));
     TimerServiceClient::new(channel.expect("an address"))
@@ -151,27 +170,11 @@ async fn a_load_that_is_cut_short_takes_its_tickets_back() {
     let redis = RedisServer::start(RedisOptions::temporary());
     let redis = redis.await.expect("a Redis server");
     let handler = format!("127.0.0.1:{}", free_base_port());
-    let mut process = command(&["load", "timer"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .env("PLAZO_TIMER__SERVER__LISTEN", "127.0.0.1:0")
-        .env("PLAZO_TIMER__SERVER__METRICS_LISTEN", "127.0.0.1:0")
-        .env("PLAZO_TIMER__TELEMETRY__LOG_FILTER", "off")
-        .env("PLAZO_TIMER__REDIS__URL", redis.url())
-        .env(
-            "PLAZO_TIMER__HANDLER__ENDPOINT",
-            format!("http://{handler}"),
-        )
-        .spawn()
-        .expect("the command runs");
-    let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
-    let line = lines.next_line().await.expect("it can be read");
-    let listening: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
-    let endpoint = listening["timer"].as_str().expect("an address");
+    let (mut process, endpoint) = timer_of(&redis, &format!("http://{handler}")).await;
 
     let child = load(&[
         "--timer",
-        endpoint,
+        &endpoint,
         "--serve-handler",
         &handler,
         "--duration",
@@ -179,7 +182,7 @@ async fn a_load_that_is_cut_short_takes_its_tickets_back() {
         "--ahead",
         "10m",
     ]);
-    let timer = timer_at(endpoint);
+    let timer = timer_at(&endpoint);
     wait_until_waiting(&timer, 500).await;
     kill(pid_of(&child), Signal::SIGTERM).expect("it runs");
     let (code, result) = result_of(child).await;
@@ -269,4 +272,30 @@ async fn a_load_without_a_timer_says_what_to_do() {
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     let start = format!("plazo: no timer answers at {endpoint} ");
     assert!(ended.stderr.starts_with(&start), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_handler_that_nobody_may_reach_ends_the_load() {
+    let redis = RedisServer::start(RedisOptions::temporary());
+    let redis = redis.await.expect("a Redis server");
+    let (mut process, endpoint) = timer_of(&redis, "http://127.0.0.1:1").await;
+    // Others could reach it, in plain text.
+    let child = command(&[
+        "load",
+        "--timer",
+        &endpoint,
+        "--serve-handler",
+        "0.0.0.0:0",
+        "--duration",
+        "10m",
+    ]);
+    let ended = crate::plazo::run(child).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    for part in ["the handler can't be served", "is not a loopback address"] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+    drop(process.stdin.take());
+    let status = timeout(BOUND, process.wait()).await;
+    let status = status.expect("it ends in time").expect("it ends");
+    assert!(status.success());
 }

@@ -9,3 +9,4 @@ mod plazo;
 mod seed;
 mod seed_projection;
 mod up;
+mod verify;

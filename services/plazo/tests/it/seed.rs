@@ -41,7 +41,8 @@ const WRONG: &str = "
             WHERE contacts.tenant_id = tickets.tenant_id AND contacts.contact_id = tickets.contact_id
                 AND contacts.name = tickets.contact_name)";
 
-async fn make_tables(servers: &TestServers) {
+/// Makes history's database.
+pub(crate) async fn make_tables(servers: &TestServers) {
     servers
         .postgres()
         .create_database("history")

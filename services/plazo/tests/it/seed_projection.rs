@@ -342,7 +342,7 @@ async fn seeded_rows_are_those_of_the_projection() {
     let app = history(postgres.database_url("projected"), ticketing).await;
     let shutdown = CancellationToken::new();
     let until = shutdown.clone();
-    tasks.spawn(async move { app.run(until).await.expect("the service runs") });
+    tasks.spawn(async move { Box::pin(app.run(until)).await.expect("the service runs") });
     let began = Instant::now();
     let position = "SELECT position FROM feed_position";
     while postgres

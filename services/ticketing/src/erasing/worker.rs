@@ -4,15 +4,11 @@
 //! not committed. Tickets come first. When all of them are marked as erased nobody writes of the contact any more, so that
 //! one walk through the first answers finds all of his.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use plazo_proto::ticketing::v1::PersonalDataErased;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_service::TaskError;
 use plazo_service::status::chain;
 use sqlx::PgConnection;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, Subject};
@@ -26,22 +22,19 @@ use crate::store::erasing::{self as rows, Span};
 use crate::store::erasures::{self, Erasure, Stage};
 use crate::store::tickets;
 use crate::tickets::change::{TicketChange, save};
+use crate::turns::{Pieces, Turns};
 
 /// Tickets a transaction: their rows are locked for as long as it takes.
 const TICKETS_A_PAGE: usize = 50;
 /// Events a transaction, for the same reason. A ticket with more is erased in several.
 const EVENTS_A_PAGE: i64 = 2_000;
 const ANSWERS_A_PAGE: i64 = 1_000;
-/// How often to look for erasures that other replicas accepted, or left behind.
-const POLL: Duration = Duration::from_millis(500);
-const FIRST_BACKOFF: Duration = Duration::from_millis(25);
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Erases in the background.
 #[derive(Debug, Clone)]
 pub struct Eraser {
     changes: Changes,
-    asked: Arc<Notify>,
+    turns: Turns,
     metrics: ErasingMetrics,
 }
 
@@ -59,58 +52,31 @@ impl Eraser {
     pub fn new(changes: Changes, metrics: ErasingMetrics) -> Self {
         Self {
             changes,
-            asked: Arc::new(Notify::new()),
+            turns: Turns::default(),
             metrics,
         }
     }
 
     /// Says that there may be something to erase.
     pub fn wake(&self) {
-        self.asked.notify_one();
+        self.turns.wake();
     }
 
-    /// Runs until `stop`. Erasures take turns, a page each: a small one does not wait for a large one.
+    /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) -> Result<(), TaskError> {
-        let mut last_id = 0;
-        let mut backoff = FIRST_BACKOFF;
-        while !stop.is_cancelled() {
-            let wait = match self.step(&mut last_id).await {
-                Ok(true) => {
-                    backoff = FIRST_BACKOFF;
-                    continue;
-                }
-                Ok(false) => POLL,
-                Err(error) => {
-                    if !error.is_transient() {
-                        tracing::warn!(
-                            erasure_id = last_id,
-                            error = chain(&error),
-                            "personal data could not be erased"
-                        );
-                    }
-                    let wait = backoff;
-                    backoff = (backoff * 2).min(MAX_BACKOFF);
-                    wait
-                }
-            };
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = self.asked.notified() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
+        self.turns.run(&self, &stop).await;
         Ok(())
     }
+}
 
-    /// Does a page of the next erasure after this one; false when there is none.
-    async fn step(&self, last_id: &mut i64) -> Result<bool, Error> {
+impl Pieces for Eraser {
+    async fn do_page(&self, last_id: &mut i64) -> Result<bool, Error> {
         let pool = self.changes.pool();
         self.metrics.running.set(erasures::running(pool).await?);
         let mut transaction = pool.begin().await?;
         let Some(mut erasure) = erasures::take(&mut transaction, *last_id).await? else {
             return Ok(false);
         };
-        // Also when it fails: the others get their turn.
         *last_id = erasure.erasure_id;
         let (rows_before, was_in_tickets) = (erasure.row_count, erasure.stage == Stage::Tickets);
         let erased = match erasure.stage {
@@ -130,6 +96,13 @@ impl Eraser {
             self.changes.announce();
         }
         Ok(true)
+    }
+    fn log_failure(&self, erasure_id: i64, error: &Error) {
+        tracing::warn!(
+            erasure_id,
+            error = chain(error),
+            "personal data could not be erased"
+        );
     }
 }
 

@@ -1,18 +1,21 @@
 //! Live changes for watchers: one reader of the feed a replica, however many watch.
 //!
-//! Each changed ticket is read once and shared. [`registry`] says whom it concerns; each watcher has a bounded [`inbox`].
+//! The feed of all tenants tells it which tickets were changed, and nothing more. What watchers are told is read as any call
+//! of their tenant reads it ([`Hub::read`]): in a transaction that sees this one alone. It is read once and shared.
+//! [`registry`] says whom it concerns; each watcher has a bounded [`inbox`].
 
 pub mod inbox;
 pub mod registry;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use plazo_database::TenantPool;
 use plazo_service::TaskError;
 use plazo_service::status::chain;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +32,8 @@ use crate::tickets::read;
 use inbox::{Ending, Inbox};
 use registry::{ChangedTicket, Limits, Registry, WatcherId};
 
+/// Changes are read for so many tenants at a time: one alone would be waiting for the database most of the time.
+const TENANTS_AT_ONCE: usize = 4;
 /// A call waits so long for the hub's first look at the feed.
 const READY_WITHIN: Duration = Duration::from_secs(3);
 
@@ -161,14 +166,23 @@ impl Hub {
         known.ok()?.ok()?.clone()
     }
 
-    /// Reads tickets as they now are, for one watcher or for all.
+    /// Reads tickets of a tenant as they now are, for one of its watchers or for all. What is no ticket of this tenant is
+    /// missing, whatever the ids say: the transaction sees nothing else.
     pub async fn read(
         &self,
-        connection: &mut PgConnection,
-        keys: &[TicketKey],
+        tenant_id: i64,
+        ticket_ids: &[i64],
     ) -> Result<Vec<ChangedTicket>, Error> {
-        let views = read::tickets(connection, keys).await?;
-        let tickets = read::to_protos(connection, &self.policies, &views).await?;
+        let keys: Vec<TicketKey> = ticket_ids
+            .iter()
+            .map(|&ticket_id| TicketKey {
+                tenant_id,
+                ticket_id,
+            })
+            .collect();
+        let mut connection = self.requests().read_in_turn(tenant_id).await?;
+        let views = read::tickets(&mut connection, &keys).await?;
+        let tickets = read::to_protos(&mut connection, &self.policies, &views).await?;
         let read = views.into_iter().zip(tickets);
         Ok(read
             .map(|(view, ticket)| ChangedTicket {
@@ -262,35 +276,43 @@ impl Hub {
         feed: &Arc<FeedIdentity>,
         position: Position,
     ) -> Result<(Position, bool), HubError> {
-        let batch = feed::read(self.pool(), position).await?;
-        let keys: Vec<TicketKey> = {
-            let registry = self.registry();
-            let watched = batch.events.iter().filter_map(|event| {
-                registry.watches(event.tenant_id).then_some(TicketKey {
-                    tenant_id: event.tenant_id,
-                    ticket_id: event.ticket_id,
-                })
-            });
-            watched.collect::<HashSet<_>>().into_iter().collect()
-        };
-        let changed = if keys.is_empty() {
-            Vec::new()
-        } else {
-            let mut connection = self.pool().acquire().await.map_err(Error::from)?;
-            self.read(&mut connection, &keys).await?
-        };
+        let touched = feed::touched(self.pool(), position).await?;
+        let changed = self.changed(&touched.tickets).await?;
         self.metrics.watch_changes.inc_by(changed.len() as u64);
-        let touched = self.route(&changed);
+        let inboxes = self.route(&changed);
         let reached = Reached {
             feed: Arc::clone(feed),
-            position: batch.position,
+            position: touched.position,
         };
         // Published when all of the batch is in the inboxes, and before anybody is woken to send it.
         self.shared.reached.send_replace(Some(reached));
-        for inbox in touched {
+        for inbox in inboxes {
             inbox.wake();
         }
-        Ok((batch.position, batch.more))
+        Ok((touched.position, touched.more))
+    }
+
+    /// The tickets of tenants that somebody watches, as they now are.
+    async fn changed(&self, touched: &[TicketKey]) -> Result<Vec<ChangedTicket>, Error> {
+        let mut watched: HashMap<i64, HashSet<i64>> = HashMap::new();
+        {
+            let registry = self.registry();
+            for key in touched.iter().filter(|key| registry.watches(key.tenant_id)) {
+                let of_tenant = watched.entry(key.tenant_id).or_default();
+                of_tenant.insert(key.ticket_id);
+            }
+        }
+        let reads = watched
+            .into_iter()
+            .map(|(tenant_id, ticket_ids)| async move {
+                let ticket_ids: Vec<i64> = ticket_ids.into_iter().collect();
+                self.read(tenant_id, &ticket_ids).await
+            });
+        let reads: Vec<_> = reads.collect();
+        stream::iter(reads)
+            .buffer_unordered(TENANTS_AT_ONCE)
+            .try_concat()
+            .await
     }
 
     fn route(&self, changed: &[ChangedTicket]) -> Vec<Arc<Inbox>> {

@@ -42,6 +42,7 @@ impl Api for ErasureService {
         request: Request<EraseContactRequest>,
     ) -> Result<Response<EraseContactResponse>, Status> {
         let actor = actor_of_tenant(&request)?;
+        erasing::check_may_erase(&actor)?;
         let (tenant_id, author) = (actor.tenant_id, author_of(&actor));
         let request = request.into_inner();
         let contact_id = request.contact_id;

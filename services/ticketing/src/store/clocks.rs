@@ -7,7 +7,7 @@ use jiff_sqlx::Timestamp as SqlTimestamp;
 use plazo_domain::Clock;
 use sqlx::PgConnection;
 
-use self::columns::ClockColumns;
+use self::columns::{AlertColumns, ClockColumns};
 use crate::error::Error;
 
 pub(super) use columns::{StoredClock, StoredCycle};
@@ -284,6 +284,36 @@ pub async fn save(connection: &mut PgConnection, rows: &[&LockedClock]) -> Resul
         &customer as &[Option<SqlTimestamp>],
         &columns.cycle.changed as &[Option<SqlTimestamp>],
         &columns.agent_cycle.changed as &[Option<SqlTimestamp>]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes the rows as they now are, of which nothing has changed but what
+/// [`Clock::differs_in_alerts_only`] names and the number of the last event.
+pub async fn save_alerts(
+    connection: &mut PgConnection,
+    rows: &[&LockedClock],
+) -> Result<(), Error> {
+    let keys: Vec<TicketKey> = rows.iter().map(|row| row.key).collect();
+    let (tenant_ids, ticket_ids) = columns_of(&keys);
+    let seqs: Vec<i64> = rows.iter().map(|row| row.ticket_seq).collect();
+    let transactions: Vec<i64> = rows.iter().map(|row| row.event_transaction_id).collect();
+    let columns = AlertColumns::of(rows.iter().map(|row| row.clock.state()));
+    sqlx::query_file!(
+        "queries/save_alerts.sql",
+        &tenant_ids,
+        &ticket_ids,
+        &seqs,
+        &transactions,
+        &columns.next_due as &[Option<SqlTimestamp>],
+        &columns.done,
+        &columns.due as &[Option<SqlTimestamp>],
+        &columns.alerts,
+        &columns.agent_done,
+        &columns.agent_due as &[Option<SqlTimestamp>],
+        &columns.agent_alerts
     )
     .execute(connection)
     .await?;

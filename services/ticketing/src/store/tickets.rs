@@ -16,7 +16,7 @@ use self::rows::FactsRow;
 use crate::error::Error;
 use crate::store::clocks::{TicketKey, columns_of};
 
-pub use list::{TicketQuery, list};
+pub use list::{TicketQuery, known_ids, list};
 pub use of_contact::{count_of_contact, give_to_contact, ids_of_contact, open_ids_of_contact};
 pub use save::save;
 

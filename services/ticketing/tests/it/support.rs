@@ -95,7 +95,7 @@ impl Fixture {
             .expect("the service starts");
         let address = app.grpc_address().expect("a bound socket");
         let shutdown = CancellationToken::new();
-        let serving = app.run(shutdown.clone());
+        let serving = Box::pin(app.run(shutdown.clone()));
         #[expect(
             clippy::disallowed_methods,
             reason = "ends with the fixture, through its token"

@@ -4,6 +4,7 @@ mod crowd;
 mod random;
 mod resume;
 mod slow;
+mod walls;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -232,15 +232,25 @@ async fn administrators_read_their_own_tenant_and_change_nothing() {
 
     let agent = Actor {
         kind: ActorKind::Agent(1),
+        ..administrator.clone()
+    };
+    let of_one_bot = Actor {
+        bots: BotScope::Only(vec![1]),
         ..administrator
     };
-    let request = agent.sign(Request::new(proto::ListDueEntriesRequest::default()));
-    let status = timer
-        .client
-        .list_due_entries(request)
-        .await
-        .expect_err("not allowed");
-    assert_eq!(status.code(), Code::PermissionDenied);
+    for (actor, reason) in [
+        (agent, "ACTOR_NOT_PERMITTED"),
+        (of_one_bot, "BOT_NOT_PERMITTED"),
+    ] {
+        let request = actor.sign(Request::new(proto::ListDueEntriesRequest::default()));
+        let status = timer
+            .client
+            .list_due_entries(request)
+            .await
+            .expect_err("not allowed");
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert_eq!(reason_of(&status).as_deref(), Some(reason));
+    }
 }
 
 /// All due entries, page by page.

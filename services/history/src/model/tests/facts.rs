@@ -1,11 +1,14 @@
 //! Each fact of reports, computed by hand.
 
+mod business;
+mod contacts;
+
 use std::sync::Arc;
 
-use plazo_domain::{Calendar, CalendarSpec, OpenInterval, WeeklyInterval};
+use plazo_domain::Calendar;
 use plazo_proto::common::v1::Channel;
 use plazo_proto::common::v1::ChannelIdentity;
-use plazo_proto::ticketing::v1::{Contact, ContactChanged};
+use plazo_proto::ticketing::v1::Contact;
 
 use super::*;
 
@@ -319,118 +322,6 @@ fn facts_are_as_computed_by_hand() {
     }
 }
 
-fn weekdays(time_zone: &str, start_minute: u16, end_minute: u16) -> Calendar {
-    let days = jiff::civil::Weekday::Monday.cycle_forward().take(5);
-    let week = days.map(|weekday| WeeklyInterval {
-        weekday,
-        open: OpenInterval {
-            start_minute,
-            end_minute,
-        },
-    });
-    Calendar::new(CalendarSpec {
-        time_zone: time_zone.to_owned(),
-        week: week.collect(),
-        exceptions: Vec::new(),
-    })
-    .expect("it is a calendar")
-}
-
-const HOUR: i64 = 3_600;
-const DAY: i64 = 24 * HOUR;
-const HOUR_MS: Option<i64> = Some(HOUR * 1_000);
-
-#[test]
-fn business_times_leave_out_the_weekend() {
-    assert_eq!(at(0).to_string(), "2027-01-15T08:00:00Z", "a Friday");
-    let friday_16 = 8 * HOUR;
-    let monday_8 = 3 * DAY;
-    let story = [
-        (friday_16, Did::Opened),
-        // Half an hour of Friday.
-        (friday_16 + HOUR / 2, Did::Assigned(12)),
-        // All of Friday's hour and half an hour of Monday's.
-        (monday_8 + HOUR / 2, Did::Agent(12)),
-        (monday_8 + HOUR, Did::Customer),
-        (monday_8 + 2 * HOUR, Did::Agent(12)),
-        (monday_8 + 3 * HOUR, Did::Closed),
-        // Opened again by night and closed at nine.
-        (monday_8 + DAY - 3 * HOUR, Did::Reopened(12)),
-        (monday_8 + DAY + HOUR, Did::Closed),
-    ];
-    // Open from 8 to 17.
-    let calendar = weekdays("UTC", 480, 1_020);
-    let (record, _) = after(&story, Some(calendar));
-    let hours = |hours: i64| Some(hours * HOUR * 1_000);
-    let expected = BusinessTimes {
-        wait_ms: Some(HOUR * 500),
-        first_response_ms: Some(HOUR * 1_500),
-        later_response_ms: HOUR_MS,
-        first_resolution_ms: hours(4),
-        // Until Tuesday nine: one, nine and one.
-        full_resolution_ms: hours(11),
-        // Half an hour of Friday, three hours of Monday, one of Tuesday.
-        handling_ms: Some(HOUR * 4_500),
-    };
-    assert_eq!(record.facts.business, expected);
-    assert_eq!(record.facts.calendar_version, 1);
-}
-
-#[test]
-fn business_times_follow_a_change_of_the_clock() {
-    // On Sunday, 28 March 2027, clocks in Berlin go from 2:00 to 3:00.
-    let every_day = CalendarSpec {
-        time_zone: "Europe/Berlin".to_owned(),
-        week: jiff::civil::Weekday::Monday
-            .cycle_forward()
-            .take(7)
-            .map(|weekday| WeeklyInterval {
-                weekday,
-                open: OpenInterval {
-                    start_minute: 60,
-                    end_minute: 300,
-                },
-            })
-            .collect(),
-        exceptions: Vec::new(),
-    };
-    let calendar = Calendar::new(every_day).expect("it is a calendar");
-    let midnight: jiff::Timestamp = "2027-03-27T23:00:00Z".parse().expect("an instant");
-    let opened = midnight.as_second() - at(0).as_second();
-    let story = [
-        (opened, Did::Opened),
-        // Opens at 1:00; 2:30 there is none, so 3:30 is an hour and a half later.
-        (opened + 2 * HOUR + HOUR / 2, Did::Assigned(12)),
-        // Eight o'clock, after the end at 5:00.
-        (opened + 7 * HOUR, Did::Closed),
-    ];
-    let (record, _) = after(&story, Some(calendar));
-    assert_eq!(record.facts.business.wait_ms, Some(HOUR * 1_500));
-    assert_eq!(
-        record.facts.business.full_resolution_ms,
-        Some(3 * HOUR * 1_000),
-        "the hour that is left out is no open time"
-    );
-}
-
-#[test]
-fn superseded_closes_leave_no_business_time_either() {
-    let story = [
-        (0, Did::OpenedFor(12)),
-        (HOUR, Did::Closed),
-        (2 * HOUR, Did::Superseded(12)),
-    ];
-    let (record, _) = after(&story, Some(weekdays("UTC", 480, 1_020)));
-    let expected = BusinessTimes {
-        wait_ms: Some(0),
-        later_response_ms: Some(0),
-        handling_ms: Some(0),
-        ..BusinessTimes::default()
-    };
-    assert_eq!(record.facts.business, expected);
-    assert_eq!(record.facts.handled_since, Some(at(0)), "the span goes on");
-}
-
 #[test]
 fn the_origin_stays_whatever_comes_later() {
     let transferred = Payload::Transferred(TicketTransferred {
@@ -456,98 +347,6 @@ fn a_calendar_that_nobody_knows_is_refused() {
         calendar_version: 9,
     };
     assert_eq!(refusal, expected);
-}
-
-#[test]
-fn dealings_are_what_agents_did_and_had() {
-    let story = [
-        (0, Did::OpenedFor(12)),
-        (10, Did::Note(OTHER_AGENT)),
-        (20, Did::Assigned(13)),
-        (30, Did::Agent(OTHER_AGENT)),
-        (40, Did::Transferred),
-        (50, Did::Assigned(14)),
-        (55, Did::Customer),
-        (60, Did::ClosedUnassigning(14)),
-        (90, Did::Reopened(0)),
-        (95, Did::Closed),
-    ];
-    let (record, changes) = after(&story, None);
-    let dealt: Vec<_> = changes
-        .dealings
-        .iter()
-        .map(|((_, agent_id), last_dealt_at)| (*agent_id, *last_dealt_at))
-        .collect();
-    // Until somebody else was assigned; until the transfer; until the close; when he last wrote.
-    let expected = [
-        (12, at(20)),
-        (13, at(40)),
-        (14, at(60)),
-        (OTHER_AGENT, at(30)),
-    ];
-    assert_eq!(dealt, expected);
-    assert_eq!(record.ticket.agent_id, 14);
-    assert_eq!(record.facts.assigned_agent_id, 0);
-    assert_eq!(record.facts.last_interaction_at, at(95));
-}
-
-#[test]
-fn a_merge_takes_the_contact_away_and_tells_of_the_other() {
-    let renaming = Payload::ContactChanged(ContactChanged {
-        contact: Some(contact(8, "Ana Maria")),
-        previous_contact_id: 5,
-    });
-    let mut merge = event(3, renaming);
-    merge.event_time = Some(second(70));
-    let opened = event(1, payload(&Did::OpenedFor(12), 0, 0));
-    let mut written = event(2, payload(&Did::Customer, 60, 0));
-    written.event_time = Some(second(60));
-    let (record, changes) = play_events([opened, written, merge], &Calendars::default());
-    assert_eq!(record.ticket.contact, contact(8, "Ana Maria"));
-    assert_eq!(changes.moved, [record.ticket.key]);
-    let before = &changes.contacts[&(1, 5)];
-    assert!(before.is_merged_away && before.told.is_none());
-    let survivor = &changes.contacts[&(1, 8)];
-    let told = survivor.told.as_ref().expect("it was told of");
-    assert_eq!(told.told_at, at(70));
-    assert_eq!(
-        survivor.last_interaction_at,
-        Some(at(60)),
-        "a merge is no interaction, but the ticket's own go over"
-    );
-}
-
-#[test]
-fn a_change_and_a_reopening_tell_of_the_contact() {
-    let renaming = Payload::ContactChanged(ContactChanged {
-        contact: Some(contact(5, "Ana Lima")),
-        previous_contact_id: 0,
-    });
-    let reopened = Payload::Reopened(TicketReopened {
-        state: TicketState::Open.into(),
-        contact: Some(contact(5, "Ana Souza")),
-        ..TicketReopened::default()
-    });
-    let mut names = Vec::new();
-    let payloads = [
-        payload(&Did::Opened, 0, 0),
-        renaming,
-        closed_by(0, 3),
-        reopened,
-    ];
-    for count in 1..=payloads.len() {
-        let events = payloads[..count].iter().zip(1..);
-        let events = events.map(|(payload, seq)| event(seq, payload.clone()));
-        let (record, changes) = play_events(events, &Calendars::default());
-        let told = changes.contacts[&(1, 5)]
-            .told
-            .clone()
-            .expect("it was told of");
-        assert_eq!(told.contact.name, record.ticket.contact.name);
-        names.push(record.ticket.contact.name);
-        assert!(changes.moved.is_empty());
-    }
-    assert_eq!(names, ["Ana", "Ana Lima", "Ana Lima", "Ana Souza"]);
 }
 
 #[test]

@@ -54,11 +54,18 @@ impl ProjectionStore {
         let Some(mut transaction) = self.begin_writing().await? else {
             return Ok(0);
         };
-        let row = sqlx::query_file!("queries/forget_tickets.sql", tenant_id, keep_days, limit)
-            .fetch_one(&mut *transaction)
+        let old =
+            sqlx::query_file_scalar!("queries/find_old_tickets.sql", tenant_id, keep_days, limit)
+                .fetch_all(&mut *transaction)
+                .await?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        let deleted = sqlx::query_file!("queries/forget_tickets.sql", tenant_id, &old)
+            .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(row.forgotten.unsigned_abs())
+        Ok(deleted.rows_affected())
     }
 
     /// Deletes contacts of a tenant that did nothing for so long and have no tickets left; tells how many.
@@ -141,9 +148,13 @@ impl ProjectionStore {
         }
     }
 
-    /// A transaction that has the tables for itself among those who write; none when they serve no more.
+    /// A transaction that has the tables for itself among those who write; none when they serve no more. Its statements
+    /// are planned for their values: how much is older than so many days can't be guessed without the days.
     async fn begin_writing(&self) -> Result<Option<Transaction<'_, Postgres>>, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
+        sqlx::query("SET LOCAL plan_cache_mode = force_custom_plan")
+            .execute(&mut *transaction)
+            .await?;
         let stored = sqlx::query_file!("queries/lock_position.sql")
             .fetch_one(&mut *transaction)
             .await?;

@@ -17,10 +17,10 @@ pub(super) async fn save(
     let changes = &folded.changes;
     add_entries(connection, &changes.entries).await?;
     add_firings(connection, &changes.firings).await?;
+    save_contacts(connection, changes).await?;
     move_dealings(connection, &folded.records, &changes.moved).await?;
     save_dealings(connection, &folded.records, changes).await?;
-    close_dealings(connection, &folded.records, &folded.closed_otherwise).await?;
-    save_contacts(connection, changes).await
+    close_dealings(connection, &folded.records, &folded.closed_otherwise).await
 }
 
 async fn add_entries(connection: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx::Error> {
@@ -67,7 +67,7 @@ async fn add_firings(connection: &mut PgConnection, firings: &[Firing]) -> Resul
     Ok(())
 }
 
-/// Before dealings are saved: they are found by the contact as it is now.
+/// Before dealings are saved, which are found by the contact as it is now, and after contacts, whose keys they get.
 async fn move_dealings(
     connection: &mut PgConnection,
     records: &BTreeMap<TicketKey, Record>,

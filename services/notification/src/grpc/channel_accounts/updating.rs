@@ -1,5 +1,6 @@
 //! Changing an account.
 
+use plazo_database::{first_answer, keep_answer};
 use plazo_proto::common::v1::Channel;
 use plazo_proto::notification::v1::{
     ChannelAccount, UpdateChannelAccountRequest, UpdateChannelAccountResponse,
@@ -11,7 +12,7 @@ use tonic::Status;
 use super::{ChannelAccounts, not_found, to_proto};
 use crate::account::{self, settings_field};
 use crate::error::Error;
-use crate::store::{accounts, requests};
+use crate::store::accounts;
 
 /// What can be changed besides the settings.
 const NAME: &str = "name";
@@ -119,7 +120,7 @@ impl ChannelAccounts {
         key: &RequestKey,
     ) -> Result<UpdateChannelAccountResponse, Error> {
         let mut transaction = self.requests.begin(tenant_id).await?;
-        if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
+        if let Some(answer) = first_answer(&mut transaction, key).await? {
             return Ok(answer);
         }
         let mut account = accounts::lock(&mut transaction, tenant_id, update.channel_account_id)
@@ -144,7 +145,7 @@ impl ChannelAccounts {
         let answer = UpdateChannelAccountResponse {
             account: Some(to_proto(account)),
         };
-        requests::keep_answer(&mut transaction, key, &answer).await?;
+        keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
         self.wakers.sender.notify_one();
         Ok(answer)

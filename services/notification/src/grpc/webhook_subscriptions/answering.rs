@@ -1,5 +1,6 @@
 //! What the calls do.
 
+use plazo_database::{first_answer, keep_answer};
 use plazo_proto::notification::v1::{
     CreateWebhookSubscriptionResponse, ReplayWebhookEventsResponse, RotateWebhookSecretResponse,
     TestWebhookSubscriptionResponse, UpdateWebhookSubscriptionResponse, WebhookAttempt,
@@ -16,7 +17,7 @@ use crate::message::to_proto_time;
 use crate::sending::{Outcome, SignedCall, signing};
 use crate::store::replays::NewReplay;
 use crate::store::subscriptions::{Subscription, Wishes, paused};
-use crate::store::{event_feed, replays, requests, subscriptions};
+use crate::store::{event_feed, replays, subscriptions};
 use crate::subscriptions::event_body;
 
 const SUBSCRIPTIONS_MAX: i64 = 50;
@@ -31,11 +32,11 @@ impl WebhookSubscriptions {
         let mut transaction = self.requests.begin(actor.tenant_id).await?;
         let tenant_id = actor.tenant_id;
         let first: Option<CreateWebhookSubscriptionResponse> =
-            requests::first_answer(&mut transaction, key).await?;
+            first_answer(&mut transaction, key).await?;
         if let Some(mut answer) = first {
             let shown = answer.subscription.as_ref();
             let id = shown.map_or(0, |it| it.subscription_id);
-            answer.signing_secret = secret_text(&mut transaction, tenant_id, id).await?;
+            answer.signing_secret = secret_text(&mut transaction, actor, id).await?;
             return Ok(answer);
         }
         let existing = subscriptions::count_for_creation(&mut transaction, tenant_id).await?;
@@ -51,7 +52,7 @@ impl WebhookSubscriptions {
             signing_secret: String::new(),
         };
         // The secret stays in one place.
-        requests::keep_answer(&mut transaction, key, &answer).await?;
+        keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
         answer.signing_secret = signing::secret_text(&secret);
         Ok(answer)
@@ -64,7 +65,7 @@ impl WebhookSubscriptions {
         key: &RequestKey,
     ) -> Result<UpdateWebhookSubscriptionResponse, Error> {
         let mut transaction = self.requests.begin(actor.tenant_id).await?;
-        if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
+        if let Some(answer) = first_answer(&mut transaction, key).await? {
             return Ok(answer);
         }
         let mut subscription = lock(&mut transaction, actor, update.subscription_id).await?;
@@ -86,7 +87,7 @@ impl WebhookSubscriptions {
         let answer = UpdateWebhookSubscriptionResponse {
             subscription: Some(subscription),
         };
-        requests::keep_answer(&mut transaction, key, &answer).await?;
+        keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
         self.wakers.sender.notify_one();
         self.wakers.replays.notify_one();
@@ -103,10 +104,9 @@ impl WebhookSubscriptions {
         let mut transaction = self.requests.begin(actor.tenant_id).await?;
         let tenant_id = actor.tenant_id;
         let first: Option<RotateWebhookSecretResponse> =
-            requests::first_answer(&mut transaction, key).await?;
+            first_answer(&mut transaction, key).await?;
         if let Some(mut answer) = first {
-            answer.signing_secret =
-                secret_text(&mut transaction, tenant_id, subscription_id).await?;
+            answer.signing_secret = secret_text(&mut transaction, actor, subscription_id).await?;
             return Ok(answer);
         }
         lock(&mut transaction, actor, subscription_id).await?;
@@ -125,7 +125,7 @@ impl WebhookSubscriptions {
             signing_secret: String::new(),
         };
         // The secret stays in one place.
-        requests::keep_answer(&mut transaction, key, &answer).await?;
+        keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
         answer.signing_secret = signing::secret_text(&secret);
         Ok(answer)
@@ -189,7 +189,7 @@ impl WebhookSubscriptions {
         key: &RequestKey,
     ) -> Result<ReplayWebhookEventsResponse, Error> {
         let mut transaction = self.requests.begin(actor.tenant_id).await?;
-        if let Some(answer) = requests::first_answer(&mut transaction, key).await? {
+        if let Some(answer) = first_answer(&mut transaction, key).await? {
             return Ok(answer);
         }
         // First, as everybody locks it first: what comes after this place is the live feed's.
@@ -220,7 +220,7 @@ impl WebhookSubscriptions {
         let answer = ReplayWebhookEventsResponse {
             replay: Some(convert::replay(replay)),
         };
-        requests::keep_answer(&mut transaction, key, &answer).await?;
+        keep_answer(&mut transaction, key, &answer).await?;
         transaction.commit().await?;
         self.wakers.replays.notify_one();
         Ok(answer)
@@ -241,12 +241,18 @@ impl WebhookSubscriptions {
     }
 }
 
-/// The secret that signs now, for the repetition of a request that made one; empty when the subscription is gone.
+/// The secret that signs now, for the repetition of a request that made one; empty when the subscription is gone, or is no
+/// longer the actor's to see.
 async fn secret_text(
     connection: &mut PgConnection,
-    tenant_id: i64,
+    actor: &Actor,
     subscription_id: i64,
 ) -> Result<String, Error> {
+    let tenant_id = actor.tenant_id;
+    let found = subscriptions::find(connection, tenant_id, subscription_id).await?;
+    if !found.is_some_and(|found| may_see(actor, &found)) {
+        return Ok(String::new());
+    }
     let endpoint = subscriptions::endpoint(connection, tenant_id, subscription_id).await?;
     Ok(endpoint.map_or_else(String::new, |it| signing::secret_text(&it.signing_secret.0)))
 }

@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
+use crate::callbacks::news::provider_id;
 use crate::sending::channel::Outcome;
 use crate::sending::provider::{asked_wait, uncertain};
 
@@ -18,16 +19,16 @@ const LONG_WAIT: Duration = Duration::from_hours(6);
 
 /// An answer as it came.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     /// None when it could not be read to its end.
-    pub(super) body: Option<Vec<u8>>,
+    pub(crate) body: Option<Vec<u8>>,
 }
 
 /// What follows from an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// That is what came of the attempt.
     Settled(Outcome),
     /// Free text was refused, a template would do.
@@ -52,7 +53,7 @@ struct ApiError {
 }
 
 /// The meaning of an answer to attempt number `attempt` at the instant `now`.
-pub(super) fn of_answer(
+pub(crate) fn of_answer(
     answer: &Answer,
     now: Timestamp,
     attempt: i32,
@@ -63,9 +64,11 @@ pub(super) fn of_answer(
     let read = body.and_then(|body| serde_json::from_slice::<AnswerBody>(body).ok());
     let outcome = match (answer.status, read) {
         (status, Some(AnswerBody { messages, .. })) if status.is_success() => {
-            match messages.into_iter().next() {
-                Some(TakenMessage { id }) => Outcome::Sent {
-                    provider_message_id: id,
+            let taken = messages.into_iter().next();
+            // What can't be an id can't be stored either, nor would the outcomes that are written along with it.
+            match taken.and_then(|TakenMessage { id }| provider_id(&id)) {
+                Some(provider_message_id) => Outcome::Sent {
+                    provider_message_id,
                 },
                 None => uncertain("ANSWER_UNREADABLE"),
             }
@@ -210,6 +213,8 @@ mod tests {
             "{}",
             r#"{"messages": []}"#,
             r#"{"messages": [{}]}"#,
+            r#"{"messages": [{"id": ""}]}"#,
+            r#"{"messages": [{"id": "a\u0000b"}]}"#,
         ] {
             assert_eq!(
                 judged(200, Some(body), None, 1),

@@ -44,6 +44,8 @@ pub(crate) struct ScriptedTicketing {
 struct Script {
     /// Batches of the feed; the position is the number of batches.
     batches: Vec<Vec<TicketEvent>>,
+    /// Each stream of the feed is due to be opened anew after so many batches.
+    due_after: Option<usize>,
     /// Positions from which the stream was opened.
     opened_at: Vec<String>,
     reports: Vec<MessageStateReport>,
@@ -89,6 +91,11 @@ impl ScriptedTicketing {
     pub(crate) fn publish(&self, events: Vec<TicketEvent>) {
         self.script(|script| script.batches.push(events));
         self.changed.send_replace(());
+    }
+
+    /// Lets each stream of the feed be due after so many batches.
+    pub(crate) fn end_streams_after(&self, batches: usize) {
+        self.script(|script| script.due_after = Some(batches));
     }
 
     pub(crate) fn fail_reports(&self, faults: &[ReportFault]) {
@@ -140,13 +147,20 @@ impl FeedService for ScriptedTicketing {
         let position = request.into_inner().position;
         self.script(|script| script.opened_at.push(position.clone()));
         let mut next: usize = position.parse().unwrap_or(0);
+        let mut sent = 0;
         let this = self.clone();
         let mut changed = self.changed.subscribe();
         Ok(Response::new(Box::pin(async_stream::stream! {
             loop {
                 while let Some(events) = this.script(|script| script.batches.get(next).cloned()) {
                     next += 1;
+                    sent += 1;
                     yield Ok(StreamEventsResponse { events, position: next.to_string() });
+                    if this.script(|script| script.due_after == Some(sent)) {
+                        let wait = Duration::from_millis(1);
+                        yield Err(status::unavailable(status::REASON_RENEWAL_DUE, "again", wait));
+                        return;
+                    }
                 }
                 if changed.changed().await.is_err() {
                     return;

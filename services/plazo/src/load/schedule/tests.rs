@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::*;
+use crate::load::caller::Credentials;
 use crate::load::options::Target;
 
 pub(in crate::load) fn options(shape: Shape, tickets: u32, rate: f64) -> LoadOptions {
     LoadOptions {
+        credentials: Credentials::default(),
         target: Target::Private,
         shape,
         rate,
@@ -136,6 +138,7 @@ fn what_can_not_be_done_is_refused() {
             ..fine.clone()
         },
         LoadOptions {
+            credentials: Credentials::default(),
             target: Target::PrivateTicketing,
             ..fine
         },

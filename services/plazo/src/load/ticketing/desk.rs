@@ -13,15 +13,15 @@ use plazo_proto::ticketing::v1::{
     InactivityPolicy, MessageKind, OpenTicketRequest, RecordMessageRequest,
     SetInactivityPolicyRequest,
 };
-use plazo_service::{
-    Actor, ActorKind, BotScope, ClientConfig, Permission, ServiceChannel, connect_lazy,
-};
+use plazo_service::{Actor, ActorKind, BotScope, ClientConfig, Permission, ServiceChannel};
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
+use super::Cluster;
 use super::watch::Tickets;
 use crate::load::LoadError;
+use crate::load::caller::Caller;
 use crate::load::handler::now_us;
 use crate::load::ledger::SharedLedger;
 use crate::load::options::LoadOptions;
@@ -47,13 +47,16 @@ pub(super) enum Writer {
 /// The desks of all tenants.
 #[derive(Debug)]
 pub(super) struct Desks {
+    caller: Arc<Caller>,
     tickets: TicketServiceClient<ServiceChannel>,
-    desks: Vec<Desk>,
+    of_tenants: Vec<Desk>,
 }
 
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_field_names, reason = "ids are called so everywhere")]
 struct Desk {
+    /// Which of the load's tenants, from 0.
+    tenant: usize,
+    /// Its id; with tokens, theirs count.
     tenant_id: i64,
     bot_id: i64,
     agent_id: i64,
@@ -61,19 +64,19 @@ struct Desk {
 }
 
 impl Desks {
-    /// Makes the desks, in tenants that nobody else has.
-    pub(super) async fn set_up(endpoint: &str, options: &LoadOptions) -> Result<Self, LoadError> {
-        let config = ClientConfig::new(endpoint);
-        let channel = config
-            .validate("")
-            .and_then(|()| connect_lazy(&config, Actor::service("load")))
-            .map_err(|_| LoadError::Endpoint(endpoint.to_owned()))?;
+    /// Makes the desks, in tenants that nobody else has, or in those of the tokens.
+    pub(super) async fn set_up(
+        cluster: &Cluster<'_>,
+        options: &LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let Cluster { caller, endpoint } = *cluster;
+        let channel = caller.connect(ClientConfig::new(endpoint))?;
         // Later loads have other tenants; thousands fit between those of two seconds.
         let first_tenant_id = (now_us() / 1_000_000) << 20;
         let ahead_s = i32::try_from(options.ahead.as_secs()).unwrap_or(i32::MAX);
-        let tenants = 0..i64::from(options.tenants);
-        let desks: Vec<Desk> = stream::iter(tenants)
-            .map(|tenant| Desk::make(channel.clone(), first_tenant_id + tenant, ahead_s))
+        let desks: Vec<Desk> = stream::iter((0..).zip(first_tenant_id..))
+            .take(options.tenants.into())
+            .map(|ids| Desk::make(caller, channel.clone(), ids, ahead_s))
             .buffered(DESKS_AT_ONCE)
             .try_collect()
             .await
@@ -82,11 +85,12 @@ impl Desks {
                     endpoint: endpoint.to_owned(),
                     reason: status.message().to_owned(),
                 },
-                _ => LoadError::call(call, status),
+                _ => LoadError::call_at(endpoint, call, status),
             })?;
         Ok(Self {
+            caller: Arc::clone(caller),
             tickets: TicketServiceClient::new(channel),
-            desks,
+            of_tenants: desks,
         })
     }
 
@@ -100,7 +104,7 @@ impl Desks {
         let places = (0..).zip(&schedule.tenants);
         stream::iter(places)
             .map(|(index, tenant)| async move {
-                let desk = &self.desks[usize::from(*tenant)];
+                let desk = &self.of_tenants[usize::from(*tenant)];
                 let opening = OpenTicketRequest {
                     bot_id: desk.bot_id,
                     contact_id: desk.contact_id,
@@ -114,7 +118,7 @@ impl Desks {
                     ledger: Arc::clone(ledger),
                 };
                 let open = || {
-                    let request = desk.sign(opening.clone());
+                    let request = desk.sign(&self.caller, opening.clone());
                     let mut client = self.tickets.clone();
                     async move { client.open_ticket(request).await }
                 };
@@ -139,8 +143,8 @@ impl Desks {
         give_up_at: Instant,
         ledger: Arc<SharedLedger>,
     ) -> impl Future<Output = Result<u64, Status>> + Send + use<> {
-        let desk = self.desks[usize::from(tenant)].clone();
-        let client = self.tickets.clone();
+        let desk = self.of_tenants[usize::from(tenant)].clone();
+        let (caller, client) = (Arc::clone(&self.caller), self.tickets.clone());
         let (kind, id, text) = match writer {
             Writer::Agent => (AuthorKind::Agent, desk.agent_id, "Ainda está aí?"),
             Writer::Customer => (AuthorKind::Customer, desk.contact_id, "Estou, sim."),
@@ -164,7 +168,7 @@ impl Desks {
                 ledger,
             };
             let write = || {
-                let request = desk.sign(message.clone());
+                let request = desk.sign(&caller, message.clone());
                 let mut client = client.clone();
                 async move { client.record_message(request).await.map(|_| ()) }
             };
@@ -220,11 +224,13 @@ impl Repeat {
 impl Desk {
     /// Fails with the name of the call and its answer.
     async fn make(
+        caller: &Caller,
         channel: ServiceChannel,
-        tenant_id: i64,
+        (tenant, tenant_id): (usize, i64),
         ahead_s: i32,
     ) -> Result<Self, (&'static str, Status)> {
         let mut desk = Self {
+            tenant,
             tenant_id,
             bot_id: 0,
             agent_id: 0,
@@ -238,7 +244,7 @@ impl Desk {
             }),
             request_id: new_id(),
         };
-        let answer = settings.create_bot(desk.sign(bot)).await;
+        let answer = settings.create_bot(desk.sign(caller, bot)).await;
         let answer = answer.map_err(|status| ("CreateBot", status))?;
         desk.bot_id = answer.into_inner().bot.unwrap_or_default().bot_id;
 
@@ -248,7 +254,9 @@ impl Desk {
             request_id: new_id(),
             ..SetInactivityPolicyRequest::default()
         };
-        let answer = settings.set_inactivity_policy(desk.sign(policy)).await;
+        let answer = settings
+            .set_inactivity_policy(desk.sign(caller, policy))
+            .await;
         answer.map_err(|status| ("SetInactivityPolicy", status))?;
 
         let agent = CreateAgentRequest {
@@ -259,7 +267,7 @@ impl Desk {
             }),
             request_id: new_id(),
         };
-        let answer = settings.create_agent(desk.sign(agent)).await;
+        let answer = settings.create_agent(desk.sign(caller, agent)).await;
         let answer = answer.map_err(|status| ("CreateAgent", status))?;
         desk.agent_id = answer.into_inner().agent.unwrap_or_default().agent_id;
 
@@ -275,14 +283,14 @@ impl Desk {
             request_id: new_id(),
         };
         let mut contacts = ContactServiceClient::new(channel);
-        let answer = contacts.create_contact(desk.sign(contact)).await;
+        let answer = contacts.create_contact(desk.sign(caller, contact)).await;
         let answer = answer.map_err(|status| ("CreateContact", status))?;
         desk.contact_id = answer.into_inner().contact.unwrap_or_default().contact_id;
         Ok(desk)
     }
 
-    fn sign<T>(&self, message: T) -> Request<T> {
-        self.actor().sign(Request::new(message))
+    fn sign<T>(&self, caller: &Caller, message: T) -> Request<T> {
+        caller.sign(self.tenant, &self.actor(), message)
     }
 
     fn actor(&self) -> Actor {

@@ -6,12 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use plazo_proto::ticketing::v1::feed_service_client::FeedServiceClient;
 use plazo_proto::ticketing::v1::ticket_event::Payload;
 use plazo_proto::ticketing::v1::{Stage, StreamEventsRequest, StreamEventsResponse, TicketEvent};
-use plazo_service::{Actor, ClientConfig, ServiceChannel, connect_lazy};
+use plazo_service::status::renewal_of;
+use plazo_service::{ClientConfig, ServiceChannel};
 use prost_types::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Duration, sleep};
 use tonic::{Code, Status};
 
+use super::Cluster;
 use crate::load::LoadError;
 use crate::load::handler::now_us;
 use crate::load::ledger::SharedLedger;
@@ -73,14 +75,15 @@ impl Tickets {
 
 /// Follows the events for ever, from the beginning; connects again when the stream breaks.
 pub(super) async fn watch(
-    endpoint: &str,
+    cluster: &Cluster<'_>,
     tickets: &Tickets,
     ledger: &SharedLedger,
     caught_up: &Notify,
 ) -> LoadError {
-    let channel = match connect_lazy(&ClientConfig::new(endpoint), Actor::service("load")) {
+    let config = ClientConfig::new(cluster.endpoint);
+    let channel = match cluster.caller.connect(config) {
         Ok(channel) => channel.for_streams(),
-        Err(_) => return LoadError::Endpoint(endpoint.to_owned()),
+        Err(error) => return error,
     };
     let client = FeedServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let mut position = String::new();
@@ -89,16 +92,17 @@ pub(super) async fn watch(
         let Err(status) = followed.await else {
             continue;
         };
-        let is_passing = matches!(
-            status.code(),
-            Code::Unavailable
-                | Code::DeadlineExceeded
-                | Code::Unknown
-                | Code::Cancelled
-                | Code::Internal
-        );
+        let is_passing = renewal_of(&status).is_some()
+            || matches!(
+                status.code(),
+                Code::Unavailable
+                    | Code::DeadlineExceeded
+                    | Code::Unknown
+                    | Code::Cancelled
+                    | Code::Internal
+            );
         if !is_passing {
-            return LoadError::call("StreamEvents", status);
+            return LoadError::call_at(cluster.endpoint, "StreamEvents", status);
         }
         sleep(RECONNECT_PAUSE).await;
     }

@@ -22,7 +22,6 @@ use crate::error::Error;
 use crate::feed::hub::inbox::{Ending, Told};
 use crate::feed::hub::{Hub, Reached, Seat, Subscription};
 use crate::feed::{self, Position};
-use crate::store::clocks::TicketKey;
 use crate::store::tickets::{self, TicketQuery};
 use position::{View, read_position};
 
@@ -210,7 +209,8 @@ impl Watcher {
         let matching = self.matching(&subscription).await?;
         // After the list: what left the list before it was read is among the changes, and what leaves later is held by then.
         let since = {
-            // Among the events of all tenants, which is their order: those of one could only be found by reading all.
+            // Among the events of all tenants, which is their order: those of one could only be found by reading all. So
+            // what they are about is looked for in the tenant's own tickets before it is told.
             let mut connection = self.hub.pool().acquire().await.map_err(Error::from)?;
             let limit = MAX_EVENTS_BEHIND + 1;
             feed::changed_since(&mut connection, position, &self.query, limit).await?
@@ -222,9 +222,10 @@ impl Watcher {
         if position < feed::beginning(self.hub.pool()).await? {
             return Ok(Err(SnapshotReason::PositionExpired));
         }
-        let gone = subscription.take_resumed(&matching, &since.changed);
+        let changed = self.own(&since.changed).await?;
+        let gone = subscription.take_resumed(&matching, &changed);
         let gone = gone.map_err(refuse)?;
-        let touched: HashSet<i64> = since.changed.into_iter().collect();
+        let touched: HashSet<i64> = changed.into_iter().collect();
         let is_touched = |ticket_id: &i64| touched.contains(ticket_id);
         self.hub.metrics().watch_resumes.inc();
         let reading = Reading {
@@ -253,6 +254,15 @@ impl Watcher {
         Ok(ids)
     }
 
+    /// Of these tickets those of the tenant.
+    async fn own(&self, ticket_ids: &[i64]) -> Result<Vec<i64>, Error> {
+        if ticket_ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut connection = self.connection().await?;
+        tickets::known_ids(&mut connection, self.query.tenant_id, ticket_ids).await
+    }
+
     /// Of these tickets those that match, as they now are.
     async fn page(
         &self,
@@ -260,16 +270,8 @@ impl Watcher {
         ticket_ids: &[i64],
     ) -> Result<Vec<Arc<Ticket>>, Status> {
         let _turn = self.hub.turn_to_read().await;
-        let keys: Vec<TicketKey> = ticket_ids
-            .iter()
-            .map(|&ticket_id| TicketKey {
-                tenant_id: self.query.tenant_id,
-                ticket_id,
-            })
-            .collect();
         subscription.begin_read();
-        let mut connection = self.connection().await?;
-        let read = self.hub.read(&mut connection, &keys).await?;
+        let read = self.hub.read(self.query.tenant_id, ticket_ids).await?;
         subscription.take_read(read).map_err(refuse)
     }
 }

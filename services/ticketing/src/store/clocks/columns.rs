@@ -175,3 +175,35 @@ impl ClockColumns {
         columns
     }
 }
+
+/// Those columns of many clocks that alerts change.
+#[derive(Debug, Default)]
+pub(super) struct AlertColumns {
+    pub(super) next_due: Vec<Option<SqlTimestamp>>,
+    pub(super) done: Vec<i16>,
+    pub(super) due: Vec<Option<SqlTimestamp>>,
+    pub(super) alerts: Vec<i16>,
+    pub(super) agent_done: Vec<i16>,
+    pub(super) agent_due: Vec<Option<SqlTimestamp>>,
+    pub(super) agent_alerts: Vec<i16>,
+}
+
+impl AlertColumns {
+    /// The columns of these clocks, in their order.
+    pub(super) fn of<'a>(states: impl Iterator<Item = &'a ClockState>) -> Self {
+        let to_sql = |at: Option<Timestamp>| at.map(jiff_sqlx::ToSqlx::to_sqlx);
+        let done = |cycle: Option<&Cycle>| cycle.map_or(0, |cycle| cycle.done.to_bits());
+        let due = |cycle: Option<&Cycle>| to_sql(cycle.and_then(|cycle| cycle.due_at));
+        let mut columns = Self::default();
+        for state in states {
+            columns.next_due.push(to_sql(state.next_due_at));
+            columns.done.push(done(state.cycle.as_ref()));
+            columns.due.push(due(state.cycle.as_ref()));
+            columns.alerts.push(state.alert.code());
+            columns.agent_done.push(done(state.agent_cycle.as_ref()));
+            columns.agent_due.push(due(state.agent_cycle.as_ref()));
+            columns.agent_alerts.push(state.agent_alert.code());
+        }
+        columns
+    }
+}

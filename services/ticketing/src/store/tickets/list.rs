@@ -93,3 +93,19 @@ pub async fn list(
     ids.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(ids)
 }
+
+/// Of these ids those of a tenant's tickets, in no order.
+pub async fn known_ids(
+    connection: &mut PgConnection,
+    tenant_id: i64,
+    ticket_ids: &[i64],
+) -> Result<Vec<i64>, Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT ticket_id FROM tickets WHERE tenant_id = $1 AND ticket_id = ANY ($2)",
+        tenant_id,
+        ticket_ids
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}

@@ -182,6 +182,15 @@ async fn erasures_are_listed_for_their_tenant_alone() {
         refusal(foreign),
         (Code::NotFound, "CONTACT_NOT_FOUND".to_owned())
     );
+    // Whose tickets the contact has is nobody's affair who may not use all bots.
+    let some_bots = format!("{}", desk.bot_id);
+    let of_some = desk
+        .fixture
+        .as_actor("administrator/2", "helpdesk:edit", &some_bots);
+    assert_eq!(
+        refusal(erase(&of_some, desk.contact_id).await),
+        (Code::PermissionDenied, "BOT_NOT_PERMITTED".to_owned())
+    );
 }
 
 #[tokio::test]
