@@ -7,6 +7,21 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// The memory of the machine, in bytes.
+pub(crate) fn memory_bytes() -> u64 {
+    let kilobytes = |text: String| {
+        let total = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))?;
+        total.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    let meminfo = fs::read_to_string("/proc/meminfo").ok();
+    meminfo
+        .and_then(kilobytes)
+        .expect("the system tells its memory")
+        << 10
+}
+
 /// Time that processes have taken of the cores, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct CpuSeconds {

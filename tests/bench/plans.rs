@@ -25,7 +25,8 @@ pub(crate) struct Node {
     kind: String,
     relation: Option<String>,
     index: Option<String>,
-    /// Of a scan: the rows that it is expected to find, with one digit, so that few plans differ by it alone.
+    /// Of a scan: the rows that it is expected to find, with two digits, so that few plans differ by it alone. Of all processes
+    /// that share it.
     rows: u64,
     /// It is asked for one row: EXISTS wants no more.
     ends_early: bool,
@@ -94,36 +95,80 @@ pub(crate) fn read(log: &str, application: &str) -> Plans {
         let plan: Value = serde_json::from_str(&text.replace('\t', " ")).expect("a plan is JSON");
         let query = plan["Query Text"].as_str().unwrap_or_default();
         let mut nodes = Vec::new();
-        add_nodes(&plan["Plan"], 0, false, &mut nodes);
+        add_nodes(&plan["Plan"], Place::default(), &mut nodes);
         plans.entry(one_line(query)).or_default().insert(nodes);
     }
     plans
 }
 
-fn add_nodes(plan: &Value, depth: usize, ends_early: bool, nodes: &mut Vec<Node>) {
-    let text = |key: &str| plan[key].as_str().map(str::to_owned);
-    let kind = text("Node Type").unwrap_or_default();
-    let is_scan = kind == "Seq Scan";
-    let rows = plan["Plan Rows"].as_u64().unwrap_or_default();
-    // What stands in a query and is asked for once: EXISTS, unless a node must see all rows before it has the first.
-    let name = text("Subplan Name").unwrap_or_default();
-    let takes_all = ["Aggregate", "Sort", "Hash", "Materialize"].contains(&kind.as_str());
-    let ends_early = (ends_early || name.starts_with("InitPlan")) && !takes_all;
-    nodes.push(Node {
-        depth,
-        kind,
-        relation: text("Relation Name"),
-        index: text("Index Name"),
-        rows: if is_scan { with_one_digit(rows) } else { 0 },
-        ends_early,
-    });
-    for child in plan["Plans"].as_array().into_iter().flatten() {
-        add_nodes(child, depth + 1, ends_early, nodes);
+/// Where a node stands.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    depth: usize,
+    ends_early: bool,
+    /// How many processes share what is beneath. The one that gathers does less of it the more there are.
+    sharers: f64,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            depth: 0,
+            ends_early: false,
+            sharers: 1.0,
+        }
     }
 }
 
-fn with_one_digit(number: u64) -> u64 {
-    let unit = 10_u64.pow(number.checked_ilog10().unwrap_or_default());
+fn add_nodes(plan: &Value, place: Place, nodes: &mut Vec<Node>) {
+    let text = |key: &str| plan[key].as_str().map(str::to_owned);
+    let kind = text("Node Type").unwrap_or_default();
+    let is_scan = kind == "Seq Scan";
+    let sharers = if plan["Parallel Aware"] == true {
+        place.sharers
+    } else {
+        1.0
+    };
+    let rows = plan["Plan Rows"].as_f64().unwrap_or_default() * sharers;
+    // What stands in a query and is asked for once: EXISTS, unless a node must see all rows before it has the first.
+    let name = text("Subplan Name").unwrap_or_default();
+    let takes_all = ["Aggregate", "Sort", "Hash", "Materialize"].contains(&kind.as_str());
+    let ends_early = (place.ends_early || name.starts_with("InitPlan")) && !takes_all;
+    nodes.push(Node {
+        depth: place.depth,
+        kind,
+        relation: text("Relation Name"),
+        index: text("Index Name"),
+        rows: if is_scan { with_two_digits(rows) } else { 0 },
+        ends_early,
+    });
+    let sharers = match plan["Workers Planned"].as_f64() {
+        Some(workers) => workers + (1.0 - 0.3 * workers).max(0.0),
+        None => place.sharers,
+    };
+    let beneath = Place {
+        depth: place.depth + 1,
+        ends_early,
+        sharers,
+    };
+    for child in plan["Plans"].as_array().into_iter().flatten() {
+        add_nodes(child, beneath, nodes);
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "tables have fewer rows"
+)]
+fn with_two_digits(number: f64) -> u64 {
+    let number = number as u64;
+    let unit = 10_u64.pow(
+        number
+            .checked_ilog10()
+            .unwrap_or_default()
+            .saturating_sub(1),
+    );
     number / unit * unit
 }
 

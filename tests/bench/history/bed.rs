@@ -8,15 +8,14 @@ use plazo_tests::solo::Solo;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::history::feed::Feed;
-use crate::machine::CpuSeconds;
+use crate::machine::{self, CpuSeconds};
 use crate::report::Report;
 
 /// The database, as `plazo seed` expects it.
 pub(super) const DATABASE: &str = "history";
 
 /// Settings that are not PostgreSQL's defaults. Commits are durable.
-const SETTINGS: [(&str, &str); 7] = [
-    ("shared_buffers", "2GB"),
+const SETTINGS: [(&str, &str); 6] = [
     ("max_wal_size", "2GB"),
     ("checkpoint_timeout", "30min"),
     ("log_checkpoints", "off"),
@@ -26,6 +25,9 @@ const SETTINGS: [(&str, &str); 7] = [
     ("log_line_prefix", "%m [%p] %a "),
     ("maintenance_work_mem", "512MB"),
 ];
+
+/// The share of the machine's memory that is the server's own, which PostgreSQL's manual takes for reasonable.
+const SHARED_BUFFERS_SHARE: u64 = 4;
 
 /// What decides about durability and speed, for the report.
 const TOLD_SETTINGS: [&str; 7] = [
@@ -52,6 +54,8 @@ impl Bed {
         for (name, value) in SETTINGS {
             options = options.setting(name, value);
         }
+        let shared_megabytes = (machine::memory_bytes() / SHARED_BUFFERS_SHARE) >> 20;
+        options = options.setting("shared_buffers", format!("{shared_megabytes}MB"));
         let postgres = PostgresServer::start(options)
             .await
             .expect("PostgreSQL starts");
