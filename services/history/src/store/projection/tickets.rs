@@ -68,14 +68,22 @@ pub(super) async fn load(
     connection: &mut PgConnection,
     keys: &[TicketKey],
 ) -> Result<BTreeMap<TicketKey, Record>, sqlx::Error> {
+    // Planned anew each time. A plan that is kept may be of the moment when the newest partition was empty and all of its indexes
+    // looked alike: then it goes on reading all of the wrong one for each ticket.
+    sqlx::query("SET LOCAL plan_cache_mode = force_custom_plan")
+        .execute(&mut *connection)
+        .await?;
     let rows = sqlx::query_file_as!(
         RecordRow,
         "queries/load_tickets.sql",
         &column!(keys, key => key.tenant_id),
         &column!(keys, key => key.ticket_id)
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
+    sqlx::query("SET LOCAL plan_cache_mode = auto")
+        .execute(connection)
+        .await?;
     let records = rows.into_iter().map(Record::from);
     Ok(records.map(|record| (record.ticket.key, record)).collect())
 }
