@@ -79,6 +79,10 @@ async fn a_row_that_differs_is_found() {
             "UPDATE dealings SET contact_other_keys = ' x'",
             ": has_keys_of_contact",
         ),
+        (
+            "UPDATE contact_texts SET search_text = 'x'",
+            ": search_text",
+        ),
         ("UPDATE contacts SET name_key = 'x'", ": name_key"),
     ] {
         sqlx::query(spoil)

@@ -186,7 +186,7 @@ CREATE INDEX report_firings ON stage_firings (tenant_id, fired_at) INCLUDE (bot_
 -- What of the ticket decides whether an agent sees the contact stands here too, and what the contact is found and ordered by,
 -- so that his contacts are read and searched in one index, and neither ticket nor contact is looked up. Invariant: bot_id and
 -- contact_id are those of the ticket; closed_at is that of the ticket, and closed_interaction_at its last_interaction_at as
--- long as it is closed; the keys are those of the contact, which tells them when they change (contacts_tell_dealings).
+-- long as it is closed; the keys are those of the contact, which tells them when they change (contacts_tell_changes).
 CREATE TABLE dealings (
     tenant_id bigint NOT NULL,
     agent_id bigint NOT NULL,
@@ -202,7 +202,7 @@ CREATE TABLE dealings (
     -- last_dealt_at as long as the ticket is closed: an index on last_dealt_at itself would be written anew by every message
     -- of an agent.
     closed_dealt_at timestamptz GENERATED ALWAYS AS (CASE WHEN closed_at IS NOT NULL THEN last_dealt_at END) STORED,
-    -- name_key of the contact, and its email_key and phone_digits, each with a blank before it. NULL: nothing was told of it.
+    -- name_key of the contact, and its other_keys. NULL: nothing was told of it.
     contact_name_key text,
     contact_other_keys text,
 
@@ -214,6 +214,11 @@ CREATE INDEX dealings_of_agent ON dealings (tenant_id, agent_id, closed_dealt_at
     INCLUDE (contact_id, bot_id, closed_at, closed_interaction_at, contact_name_key, contact_other_keys)
     WHERE closed_dealt_at IS NOT NULL;
 CREATE INDEX dealings_of_ticket ON dealings (tenant_id, ticket_id);
+
+-- What contacts are found by beside their names: each word has a blank before it, so that a pattern can ask for its beginning.
+CREATE FUNCTION public.other_keys(email_key text, phone_digits text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ' ' || email_key || ' ' || phone_digits
+$$;
 
 -- The customers, as of their last interaction: the ticket event that told of them last.
 CREATE TABLE contacts (
@@ -234,30 +239,59 @@ CREATE TABLE contacts (
     name_key text NOT NULL,
     email_key text NOT NULL,
     phone_digits text NOT NULL,
+    -- What a query is looked for in.
+    search_text text NOT NULL GENERATED ALWAYS AS (' ' || name_key || other_keys(email_key, phone_digits)) STORED,
 
     PRIMARY KEY (tenant_id, contact_id)
 );
 
--- Dealings get the keys of their contact when they are written; here they get those that change.
-CREATE FUNCTION public.tell_dealings() RETURNS trigger LANGUAGE plpgsql AS $$
+-- What contacts are searched in, and no more, so that a search reads little; and nothing that changes with an interaction, or the
+-- indexes would be written anew each time. Invariant: one row a contact, with its name_key and search_text. Its order in the table
+-- is that of names when a projection was filled (settle_projection), so that those who share a name are read together.
+CREATE TABLE contact_texts (
+    tenant_id bigint NOT NULL,
+    contact_id bigint NOT NULL,
+    name_key text NOT NULL,
+    search_text text NOT NULL,
+
+    PRIMARY KEY (tenant_id, contact_id)
+);
+CREATE INDEX contact_texts_by_name ON contact_texts (tenant_id, name_key COLLATE "C", contact_id) INCLUDE (search_text);
+
+-- Tells of contacts where they are searched. Dealings get the keys of their contact when they are written, and here those that
+-- change.
+CREATE FUNCTION public.tell_of_contact() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE dealings AS dealing
-    SET contact_name_key = NEW.name_key,
-        contact_other_keys = ' ' || NEW.email_key || ' ' || NEW.phone_digits
-    -- By ticket alone: no index leads from a contact to its dealings.
-    WHERE dealing.tenant_id = NEW.tenant_id
-        AND dealing.ticket_id = ANY (ARRAY(
-            SELECT ticket.ticket_id
-            FROM tickets AS ticket
-            WHERE ticket.tenant_id = NEW.tenant_id AND ticket.contact_id = NEW.contact_id
-        ));
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO contact_texts (tenant_id, contact_id, name_key, search_text)
+        VALUES (NEW.tenant_id, NEW.contact_id, NEW.name_key, NEW.search_text);
+    ELSIF TG_OP = 'DELETE' THEN
+        DELETE FROM contact_texts AS gone
+        WHERE gone.tenant_id = OLD.tenant_id AND gone.contact_id = OLD.contact_id;
+    ELSE
+        UPDATE contact_texts AS told
+        SET name_key = NEW.name_key, search_text = NEW.search_text
+        WHERE told.tenant_id = NEW.tenant_id AND told.contact_id = NEW.contact_id;
+        UPDATE dealings AS dealing
+        SET contact_name_key = NEW.name_key,
+            contact_other_keys = other_keys(NEW.email_key, NEW.phone_digits)
+        -- By ticket alone: no index leads from a contact to its dealings.
+        WHERE dealing.tenant_id = NEW.tenant_id
+            AND dealing.ticket_id = ANY (ARRAY(
+                SELECT ticket.ticket_id
+                FROM tickets AS ticket
+                WHERE ticket.tenant_id = NEW.tenant_id AND ticket.contact_id = NEW.contact_id
+            ));
+    END IF;
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER contacts_tell_dealings AFTER UPDATE ON contacts
+CREATE TRIGGER contacts_tell_texts AFTER INSERT OR DELETE ON contacts
+    FOR EACH ROW EXECUTE FUNCTION public.tell_of_contact();
+CREATE TRIGGER contacts_tell_changes AFTER UPDATE ON contacts
     FOR EACH ROW
     WHEN ((OLD.name_key, OLD.email_key, OLD.phone_digits) IS DISTINCT FROM (NEW.name_key, NEW.email_key, NEW.phone_digits))
-    EXECUTE FUNCTION public.tell_dealings();
+    EXECUTE FUNCTION public.tell_of_contact();
 
 -- Tickets whose time of keeping is over, for events that still come of them. Gone with its partition.
 CREATE TABLE forgotten_tickets (
@@ -328,7 +362,9 @@ BEGIN
         END IF;
         CONTINUE WHEN part.relispartition;
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO plazo_history_background', part.name);
-        IF part.relname IN ('tickets', 'conversation_entries', 'stage_firings', 'dealings', 'contacts') THEN
+        IF part.relname IN (
+            'tickets', 'conversation_entries', 'stage_firings', 'dealings', 'contacts', 'contact_texts'
+        ) THEN
             EXECUTE format('GRANT SELECT ON %s TO plazo_history_request', part.name);
         END IF;
     END LOOP;
@@ -436,13 +472,15 @@ $$;
 REVOKE EXECUTE ON FUNCTION begin_projection() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION begin_projection() TO plazo_history_background;
 
--- Has the server look at the tables of a projection, so that it plans queries of it well from the beginning.
-CREATE FUNCTION analyze_projection(schema_name text) RETURNS void
+-- Puts the texts of contacts into the order of names, which takes some 15 s for a million, in which nobody searches among them;
+-- and has the server look at the tables of a projection, so that it plans queries of it well from the beginning.
+CREATE FUNCTION settle_projection(schema_name text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     part record;
 BEGIN
     PERFORM check_projection(schema_name);
+    EXECUTE format('CLUSTER %I.contact_texts USING contact_texts_by_name', schema_name);
     FOR part IN
         SELECT oid::regclass AS name FROM pg_class
         WHERE relnamespace = schema_name::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
@@ -451,8 +489,8 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE EXECUTE ON FUNCTION analyze_projection(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION analyze_projection(text) TO plazo_history_background;
+REVOKE EXECUTE ON FUNCTION settle_projection(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION settle_projection(text) TO plazo_history_background;
 
 -- Lets `projection_next` serve. The one that served becomes `projection_old`. Whoever waits to write to it finds a position
 -- that he did not leave, and changes nothing.

@@ -4,17 +4,13 @@
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 CREATE EXTENSION IF NOT EXISTS btree_gin;
 
--- What a query is looked for in. Each word in it has a blank before it, so that a pattern can ask for its beginning.
-ALTER TABLE contacts
-    ADD COLUMN search_text text NOT NULL
-        GENERATED ALWAYS AS (' ' || name_key || ' ' || email_key || ' ' || phone_digits) STORED,
-    -- An index on last_interaction_at itself would be written anew by every message, and all other indexes with it.
-    ADD COLUMN last_interaction_hour timestamp NOT NULL
-        GENERATED ALWAYS AS (date_trunc('hour', last_interaction_at AT TIME ZONE 'UTC')) STORED;
-CREATE INDEX contacts_by_text ON contacts USING gin (tenant_id, search_text gin_trgm_ops)
+CREATE INDEX contact_texts_by_text ON contact_texts USING gin (tenant_id, search_text gin_trgm_ops)
     -- A list of what is not sorted in yet would be read by every search.
     WITH (fastupdate = off);
-CREATE INDEX contacts_by_name ON contacts (tenant_id, name_key COLLATE "C", contact_id);
+-- An index on last_interaction_at itself would be written anew by every message, and all other indexes with it.
+ALTER TABLE contacts
+    ADD COLUMN last_interaction_hour timestamp NOT NULL
+        GENERATED ALWAYS AS (date_trunc('hour', last_interaction_at AT TIME ZONE 'UTC')) STORED;
 CREATE INDEX contacts_by_interaction ON contacts (tenant_id, last_interaction_hour DESC, contact_id);
 
 -- The comments (ConversationEntryKind) of a ticket.
@@ -164,38 +160,35 @@ $$;
 --     most              how many contacts are wanted
 CREATE SCHEMA search;
 CREATE FUNCTION search.matching_contacts(patterns text[], longest text, most bigint)
-RETURNS TABLE (contact_id bigint, name_key text, last_interaction_at timestamptz)
+RETURNS TABLE (contact_id bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = projection, public, pg_temp AS $$
 BEGIN
     -- Planned for its values.
     RETURN QUERY EXECUTE $search$
-        SELECT contact.contact_id, contact.name_key, contact.last_interaction_at
-        FROM contacts AS contact
-        WHERE contact.tenant_id = $1
-            AND contact.search_text LIKE $2
-            AND contact.search_text LIKE ALL ($3)
+        SELECT known.contact_id
+        FROM contact_texts AS known
+        WHERE known.tenant_id = $1
+            AND known.search_text LIKE $2
+            AND known.search_text LIKE ALL ($3)
         LIMIT $4
     $search$ USING nullif(current_setting('plazo.tenant_id', true), '')::bigint, longest, array_remove(patterns, longest), most;
 END
 $$;
--- The first of them by name, after a contact with this name and id.
+-- The first of them by name, after a contact with this name and id. They are not looked for in the order of names, at whose end they
+-- may all stand.
 CREATE FUNCTION search.first_contacts(patterns text[], longest text, after_name text, after_id bigint, most bigint)
-RETURNS TABLE (contact_id bigint, name_key text, last_interaction_at timestamptz)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = projection, public, pg_temp AS $$
+RETURNS TABLE (contact_id bigint, name_key text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = projection, public, pg_temp
+SET enable_indexscan = off SET enable_indexonlyscan = off AS $$
 BEGIN
     RETURN QUERY EXECUTE $search$
-        SELECT found.contact_id, found.name_key, found.last_interaction_at
-        FROM (
-            SELECT contact.contact_id, contact.name_key, contact.last_interaction_at
-            FROM contacts AS contact
-            WHERE contact.tenant_id = $1
-                AND contact.search_text LIKE $2
-                AND contact.search_text LIKE ALL ($3)
-            -- Keeps them from being looked for in the order of names, at whose end they may all stand.
-            OFFSET 0
-        ) AS found
-        WHERE (found.name_key COLLATE "C", found.contact_id) > ($4, $5)
-        ORDER BY found.name_key COLLATE "C", found.contact_id
+        SELECT known.contact_id, known.name_key
+        FROM contact_texts AS known
+        WHERE known.tenant_id = $1
+            AND known.search_text LIKE $2
+            AND known.search_text LIKE ALL ($3)
+            AND (known.name_key COLLATE "C", known.contact_id) > ($4, $5)
+        ORDER BY known.name_key COLLATE "C", known.contact_id
         LIMIT $6
     $search$ USING
         nullif(current_setting('plazo.tenant_id', true), '')::bigint, longest, array_remove(patterns, longest),

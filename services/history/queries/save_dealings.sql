@@ -5,7 +5,7 @@ INSERT INTO dealings AS known (
 )
 SELECT
     dealt.tenant_id, dealt.agent_id, dealt.contact_id, dealt.ticket_id, dealt.bot_id, dealt.last_dealt_at, dealt.closed_at,
-    dealt.closed_interaction_at, contact.name_key, ' ' || contact.email_key || ' ' || contact.phone_digits
+    dealt.closed_interaction_at, contact.name_key, other_keys(contact.email_key, contact.phone_digits)
 FROM unnest(
     $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::timestamptz[],
     $8::timestamptz[]

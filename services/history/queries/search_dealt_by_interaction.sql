@@ -104,7 +104,9 @@ dated AS MATERIALIZED (
     WHERE found.most_at >= coalesce((SELECT full_since.least_at FROM full_since), '-infinity')
         AND (found.least_at, found.contact_id) < (coalesce($8::timestamptz, 'infinity'), $9::bigint)
         AND (
-            found.has_ticket
+            -- Where any bot will do, the rest is not even planned.
+            $7::bigint = 0
+            OR found.has_ticket
             OR EXISTS (
                 SELECT
                 FROM span

@@ -5,23 +5,28 @@
 -- $5, $6: last interaction and id of the last contact of the page before. $8: the longest of the patterns.
 -- $10: the bot that they must have a ticket of, 0 for any. $9: how many are few. When there are more, one row comes that says so and names no contact.
 WITH matching AS MATERIALIZED (
-    SELECT matching.contact_id, matching.name_key, matching.last_interaction_at
+    SELECT matching.contact_id
     FROM search.matching_contacts($4::text[], $8::text, $9::bigint + 1) AS matching
 ),
 dated AS MATERIALIZED (
+    SELECT known.contact_id, known.last_interaction_at AS shown_interaction_at
+    FROM contacts AS known
+    WHERE $3::boolean
+        AND known.tenant_id = $1
+        -- One descent of the index for each, which takes half the time of a join.
+        AND known.contact_id = ANY (ARRAY(SELECT matching.contact_id FROM matching))
+        AND (SELECT count(*) FROM matching) <= $9
+    UNION ALL
     SELECT
         matching.contact_id,
-        CASE
-            WHEN $3::boolean THEN matching.last_interaction_at
-            ELSE (
-                SELECT nullif(max(ticket.last_interaction_at), '-infinity')
-                FROM tickets AS ticket
-                JOIN visible_bots($1, $2) AS bot ON bot.bot_id = ticket.bot_id
-                WHERE ticket.tenant_id = $1 AND ticket.contact_id = matching.contact_id
-            )
-        END AS shown_interaction_at
+        (
+            SELECT nullif(max(ticket.last_interaction_at), '-infinity')
+            FROM tickets AS ticket
+            JOIN visible_bots($1, $2) AS bot ON bot.bot_id = ticket.bot_id
+            WHERE ticket.tenant_id = $1 AND ticket.contact_id = matching.contact_id
+        )
     FROM matching
-    WHERE (SELECT count(*) FROM matching) <= $9
+    WHERE NOT $3::boolean AND (SELECT count(*) FROM matching) <= $9
 ),
 page AS MATERIALIZED (
     SELECT found.*

@@ -6,7 +6,7 @@
 -- $5, $6: name and id of the last contact of the page before. $8: the longest of the patterns.
 -- $9: how many are looked at. $10: the bot that they must have a ticket of, 0 for any.
 WITH matching AS MATERIALIZED (
-    SELECT matching.contact_id, matching.name_key, matching.last_interaction_at
+    SELECT matching.contact_id, matching.name_key
     FROM search.first_contacts($4::text[], $8::text, $5::text, $6::bigint, $9::bigint) AS matching
 ),
 page AS MATERIALIZED (
@@ -36,7 +36,7 @@ SELECT
     contact.contact_id AS "contact_id?", contact.name AS "name?", contact.email AS "email?", contact.phone AS "phone?",
     contact.channel AS "channel?", contact.address AS "address?", contact.name_key AS "name_key?",
     CASE
-        WHEN $3::boolean THEN page.last_interaction_at
+        WHEN $3::boolean THEN contact.last_interaction_at
         ELSE (
             SELECT nullif(max(ticket.last_interaction_at), '-infinity')
             FROM tickets AS ticket

@@ -1,5 +1,5 @@
 -- The contacts that a query finds, by name, for a viewer who is bound to no contacts, when the query finds many: they are read
--- in their order until the page is full. Served by contacts_by_name.
+-- in their order until the page is full. Served by contact_texts_by_name.
 -- $1: the tenant. $2: the bots that the viewer may use, NULL for all.
 -- $3: whether interactions count that the viewer does not see. $4: patterns that must all be found.
 -- $5, $6: name and id of the last contact of the page before. $8: the bot that they must have a ticket of, 0 for any.
@@ -16,18 +16,26 @@ SELECT
         )
     END AS "last_interaction_at?",
     false AS "is_too_many!"
-FROM contacts AS contact
-WHERE contact.tenant_id = $1
-    AND (contact.name_key COLLATE "C", contact.contact_id) > ($5, $6)
-    AND contact.search_text LIKE ALL ($4::text[])
-    AND EXISTS (
-        SELECT
-        FROM tickets AS ticket
-        JOIN visible_bots($1, $2) AS bot ON bot.bot_id = ticket.bot_id
-        WHERE ticket.tenant_id = $1 AND ticket.contact_id = contact.contact_id
-            AND ($8::bigint = 0 OR ticket.bot_id = $8)
-        -- Keeps it from becoming a join with all tickets.
-        OFFSET 0
-    )
-ORDER BY contact.name_key COLLATE "C", contact.contact_id
-LIMIT $7
+FROM (
+    SELECT known.contact_id, known.name_key
+    FROM contact_texts AS known
+    WHERE known.tenant_id = $1
+        AND (known.name_key COLLATE "C", known.contact_id) > ($5, $6)
+        AND known.search_text LIKE ALL ($4::text[])
+        AND EXISTS (
+            SELECT
+            FROM tickets AS ticket
+            JOIN visible_bots($1, $2) AS bot ON bot.bot_id = ticket.bot_id
+            WHERE ticket.tenant_id = $1 AND ticket.contact_id = known.contact_id
+                AND ($8::bigint = 0 OR ticket.bot_id = $8)
+            -- Keeps it from becoming a join with all tickets.
+            OFFSET 0
+        )
+    ORDER BY known.name_key COLLATE "C", known.contact_id
+    LIMIT $7
+) AS page
+-- OFFSET 0 keeps it a look-up by key.
+CROSS JOIN LATERAL (
+    SELECT known.* FROM contacts AS known WHERE known.tenant_id = $1 AND known.contact_id = page.contact_id OFFSET 0
+) AS contact
+ORDER BY page.name_key COLLATE "C", page.contact_id

@@ -107,7 +107,7 @@ impl Rebuild {
         // What is too old to be kept does not come back.
         let retained = self.retention.round_on(&store).await;
         retained.map_err(Ended::Database)?;
-        self.store.analyze().await.map_err(Ended::Database)?;
+        self.store.settle().await.map_err(Ended::Database)?;
         catch_up(&source).await?;
         if !lock.is_held().await {
             return Err(Ended::Superseded);

@@ -104,8 +104,8 @@ async fn seed(
     seeding.write_contacts(connections, progress).await?;
     let took = began.elapsed();
     // Plans are made for the tables as they are now.
-    progress.begin("looking at the tables, for the plans of queries");
-    sqlx::query("SELECT analyze_projection(found_projection())")
+    progress.begin("putting names in order, and looking at the tables for the plans of queries");
+    sqlx::query("SELECT settle_projection(found_projection())")
         .execute(pool)
         .await?;
     let last_ticket_id =

@@ -12,13 +12,15 @@ use crate::search_query::SearchQuery;
 /// So many contacts are read in their order first: the page of a query that finds many is full by then, and the index of texts
 /// need not gather them all.
 const NEAR_BY_NAME: i64 = 10_000;
-const NEAR_BY_INTERACTION: i64 = 4_000;
+const NEAR_BY_INTERACTION: i64 = 2_000;
 /// By name all that a query finds are read, because those who share a first name may all stand at the end of that order; but
 /// only so many of them are looked at closer. When they don't fill the page, contacts are read in their order until it is full.
 const FIRST_BY_NAME: i64 = 1_000;
 /// So many contacts that a query finds are read and sorted by their last interaction; where it finds more, contacts are read in
 /// their order until the page is full.
-const FEW_BY_INTERACTION: i64 = 3_000;
+const FEW_BY_INTERACTION: i64 = 8_000;
+/// The same for a viewer who is told the last interaction of the tickets that he sees: all tickets of each are read.
+const FEW_BY_SHOWN_INTERACTION: i64 = 3_000;
 
 /// An agent who sees more contacts has many: most of them are passed over by the hour of their last interaction.
 const MANY_DEALT: i64 = 4_000;
@@ -344,7 +346,11 @@ impl ReadStore {
                 before.1,
                 page_size + 1,
                 longest,
-                FEW_BY_INTERACTION,
+                if viewer.knows_all_interactions() {
+                    FEW_BY_INTERACTION
+                } else {
+                    FEW_BY_SHOWN_INTERACTION
+                },
                 filter.bot_id
             )
             .fetch(&mut *reader),

@@ -94,14 +94,14 @@ impl RebuildStore {
         self.drop_schema("projection_next").await
     }
 
-    /// Has the database look at what was built, so that it plans queries of it well from the beginning.
-    pub(crate) async fn analyze(&self) -> Result<(), sqlx::Error> {
+    /// Has the database put in order what was built and look at it, so that it reads it well from the beginning.
+    pub(crate) async fn settle(&self) -> Result<(), sqlx::Error> {
         let mut transaction = self.building.begin().await?;
         // Millions of rows take longer than any other statement.
         sqlx::query("SET LOCAL statement_timeout = 0")
             .execute(&mut *transaction)
             .await?;
-        sqlx::query!("SELECT analyze_projection('projection_next')")
+        sqlx::query!("SELECT settle_projection('projection_next')")
             .fetch_one(&mut *transaction)
             .await?;
         transaction.commit().await

@@ -104,12 +104,12 @@ async fn tickets_go_after_their_time_and_their_late_events_do_no_harm() {
         (tickets(&config).await == "4 5 8 9").then_some(())
     })
     .await;
-    for table in ["conversation_entries", "dealings", "contacts"] {
-        let key = if table == "contacts" {
-            "contact_id"
-        } else {
-            "ticket_id"
-        };
+    for (table, key) in [
+        ("conversation_entries", "ticket_id"),
+        ("dealings", "ticket_id"),
+        ("contacts", "contact_id"),
+        ("contact_texts", "contact_id"),
+    ] {
         let query = format!(
             "SELECT string_agg(DISTINCT {key}::text, ' ' ORDER BY {key}::text) FROM {table}"
         );

@@ -215,8 +215,13 @@ const WRONG_DEALINGS: &str = "SELECT count(*) FROM dealings
         dealings.closed_at, closed_interaction_at, dealings.contact_id, contact_name_key, contact_other_keys
     ) IS DISTINCT FROM (
         tickets.closed_at, CASE WHEN tickets.closed_at IS NOT NULL THEN tickets.last_interaction_at END, tickets.contact_id,
-        name_key, ' ' || email_key || ' ' || phone_digits
+        name_key, other_keys(email_key, phone_digits)
     )";
+
+/// Contacts that are searched by something else than what they are found by.
+const WRONG_TEXTS: &str = "SELECT count(*) FROM contacts
+    FULL JOIN contact_texts AS text USING (tenant_id, contact_id)
+    WHERE (contacts.name_key, contacts.search_text) IS DISTINCT FROM (text.name_key, text.search_text)";
 
 #[tokio::test]
 async fn dealings_repeat_how_their_ticket_is_closed_and_who_their_contact_is() {
@@ -276,6 +281,8 @@ async fn dealings_repeat_how_their_ticket_is_closed_and_who_their_contact_is() {
         feed.send(vec![event]);
         history.ticket_at(&viewer(1), 7, ticket_seq).await;
         let wrong = run(&history.database, WRONG_DEALINGS).await;
+        assert_eq!(wrong.trim(), "0", "after event {ticket_seq}");
+        let wrong = run(&history.database, WRONG_TEXTS).await;
         assert_eq!(wrong.trim(), "0", "after event {ticket_seq}");
     }
     let agents = "SELECT count(DISTINCT agent_id) > 1, min(contact_name_key) FROM dealings";

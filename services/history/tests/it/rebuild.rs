@@ -57,6 +57,7 @@ async fn all_rows(config: &Config) -> String {
         "stage_firings",
         "dealings",
         "contacts",
+        "contact_texts",
         "forgotten_tickets",
     ] {
         // Only a snapshot leaves its mark.
@@ -269,7 +270,8 @@ async fn a_rebuild_makes_the_same_tables_and_leaves_the_settings() {
     rebuilt(&history, 1.0).await;
     assert_eq!(all_rows(&config).await, before);
     assert_eq!(sql(&config, indexes).await, indexes_before);
-    assert!(indexes_before.contains("contacts_tell_dealings"));
+    assert!(indexes_before.contains("contacts_tell_texts"));
+    assert!(indexes_before.contains("contacts_tell_changes"));
     let kept = "SELECT count(*) FROM history_bots WHERE bot_id = 33";
     let bots = sql(&config, kept).await;
     assert_eq!(bots.trim(), "1");

@@ -63,7 +63,7 @@ impl ContactRow {
 
 /// Gives dealings the keys of their contacts.
 pub(crate) const TELL_DEALINGS: &str = "UPDATE dealings
-    SET contact_name_key = contact.name_key, contact_other_keys = ' ' || contact.email_key || ' ' || contact.phone_digits
+    SET contact_name_key = contact.name_key, contact_other_keys = other_keys(contact.email_key, contact.phone_digits)
     FROM contacts AS contact
     WHERE contact.tenant_id = dealings.tenant_id AND contact.contact_id = dealings.contact_id
         AND contact_name_key IS DISTINCT FROM contact.name_key;\n";

@@ -11,19 +11,22 @@ use tokio::time::{Instant, sleep};
 use super::shown::with_instants;
 use super::{Key, LOOK_AGAIN, VerifyError, VerifyReport};
 
-/// Each contact that has a row or a ticket: the row, and what its tickets say. A ticket that told of the contact last may be
+/// Each contact that has a row, a text to be searched in, or a ticket: the row, and what its tickets say. A ticket that told of the contact last may be
 /// forgotten; then nothing is known of what it told.
 const CONTACTS: &str = "
     SELECT tenant_id, contact_id,
-        contact.contact_id IS NOT NULL AS is_there,
+        contact.name IS NOT NULL AS is_there,
         ticket.contact_id IS NOT NULL AS is_wanted,
         us(contact.last_interaction_at) AS last_interaction_at,
         us(ticket.last_interaction_at) AS last_of_tickets,
         coalesce(contact.name, '') AS name, coalesce(contact.email, '') AS email,
         coalesce(contact.phone, '') AS phone,
         contact.name_key, contact.email_key, contact.phone_digits,
+        (text.name_key, text.search_text) = (contact.name_key, contact.search_text) AS is_searched,
         teller.contact_name, teller.contact_email, teller.contact_phone
     FROM (SELECT * FROM contacts WHERE $1::bigint[] IS NULL OR contact_id = ANY ($1)) AS contact
+    FULL JOIN (SELECT * FROM contact_texts WHERE $1::bigint[] IS NULL OR contact_id = ANY ($1)) AS text
+        USING (tenant_id, contact_id)
     FULL JOIN (
         SELECT tenant_id, contact_id, max(last_interaction_at) AS last_interaction_at
         FROM tickets
@@ -121,6 +124,9 @@ fn differing(row: &sqlx::postgres::PgRow) -> Result<String, sqlx::Error> {
         if text(key)? != expected {
             columns.push(key);
         }
+    }
+    if row.try_get::<Option<bool>, _>("is_searched")? != Some(true) {
+        columns.push("search_text");
     }
     Ok(columns.join(", "))
 }

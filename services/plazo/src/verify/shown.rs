@@ -70,7 +70,7 @@ const FIRINGS: [(&str, &str); 6] = [
 const HAS_KEYS: &str = "(NOT EXISTS (
     SELECT FROM contacts AS contact
     WHERE contact.tenant_id = dealings.tenant_id AND contact.contact_id = dealings.contact_id
-        AND (contact.name_key, ' ' || contact.email_key || ' ' || contact.phone_digits)
+        AND (contact.name_key, other_keys(contact.email_key, contact.phone_digits))
             IS DISTINCT FROM (dealings.contact_name_key, dealings.contact_other_keys)
 ))::text";
 

@@ -363,6 +363,7 @@ async fn seeded_rows_are_those_of_the_projection() {
         ("stage_firings", "ticket_id, ticket_seq"),
         ("dealings", "ticket_id, agent_id"),
         ("contacts", "contact_id"),
+        ("contact_texts", "contact_id"),
     ] {
         let rows = format!("SELECT to_jsonb(one) FROM {table} AS one ORDER BY {key}");
         let of = async |database| postgres.sql(database, &rows).await.expect("rows are read");
