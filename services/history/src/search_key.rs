@@ -18,6 +18,7 @@ pub fn search_key(text: &str) -> String {
         .collect();
     let mut key = plain.split_whitespace().collect::<Vec<_>>().join(" ");
     key.truncate(key.floor_char_boundary(MAX_BYTES));
+    key.truncate(key.trim_end().len());
     key
 }
 
@@ -48,6 +49,12 @@ mod tests {
         let key = search_key(&"\u{fdfa}".repeat(200));
         assert!((700..=MAX_BYTES).contains(&key.len()), "{}", key.len());
         assert_eq!(search_key(&"é".repeat(200)), "e".repeat(200));
+    }
+
+    #[test]
+    fn a_key_that_is_cut_after_a_word_ends_with_the_word() {
+        let word = "a".repeat(MAX_BYTES - 1);
+        assert_eq!(search_key(&format!("{word} {word}")), word);
     }
 
     #[test]
