@@ -34,6 +34,8 @@ LOGINS = {"url": "background", "request_url": "request", "migration_url": "owner
 # Of the units of memory in manifests.
 KIB = {"Mi": 1024, "Gi": 1024 * 1024}
 HEALTH = "/grpc.health.v1.Health/Check"
+# More than the names of all pods take.
+HOSTS_LENGTH = 2048
 
 
 class Stores(SeparateServices):
@@ -238,12 +240,15 @@ class Pods:
         return url._replace(netloc=f"{login}@{address}", path=f"/{service}").geturl()
 
     def write_hosts(self) -> None:
-        """Puts those that are ready under their names. In place: the file is mounted."""
+        """Puts those that are ready under their names. In place, as the file is mounted; and in one
+        write of always the same length, so that nobody finds it empty."""
         with self._lock:
             lines = ["127.0.0.1 localhost"]
             for name, pods in self.ready.items():
                 lines += [f"{pod.address} {name}" for pod in pods]
-            self.hosts.write_text("\n".join(lines) + "\n")
+            text = "\n".join(lines).ljust(HOSTS_LENGTH, "\n").encode()
+            with self.hosts.open("r+b" if self.hosts.exists() else "xb", buffering=0) as file:
+                file.write(text)
 
     def _note(self, pod: Pod, runs: bool) -> None:
         with self._lock:

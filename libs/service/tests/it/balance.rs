@@ -195,6 +195,24 @@ async fn with_nobody_there_a_call_fails_in_time_and_the_next_finds_who_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_meanwhile_does_not_fail_with_the_first_look_ups() {
+    let server = server_at(1).await;
+    let names = Names::default();
+    let config = ClientConfig {
+        connect_timeout_ms: 900,
+        ..ClientConfig::new("http://echo:5001")
+    };
+    let channel = Tls::off()
+        .connect_resolved(&config, agent(), names.resolve())
+        .expect("a valid address");
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        names.add(server.address);
+    };
+    tokio::join!(call_once(&channel, 1), late);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_of_age_are_replaced_without_a_failed_call() {
     let authority = Authority::new("ours");
     let folder = Folder::new(&authority.issue(SERVER), &[authority.pem()]);

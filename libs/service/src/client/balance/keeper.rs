@@ -30,6 +30,9 @@ const LOOK_UP_BOUND: Duration = Duration::from_secs(5);
 const LOOK_UP_PAUSE: Duration = Duration::from_millis(250);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// A look-up that failed is made again so soon, then twice as late with each that fails: calls may have to wait for it.
+const FIRST_LOOK_UP_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_LOOK_UP_BACKOFF: Duration = Duration::from_secs(1);
 /// A connection that broke sooner, and has answered nothing, has failed: a server that refuses our certificate says so only
 /// then.
 const WELL_AFTER: Duration = Duration::from_secs(1);
@@ -78,12 +81,14 @@ impl Keeper {
         let mut tasks = JoinSet::new();
         // Each with what ends its connection.
         let mut kept: HashMap<SocketAddr, CancellationToken> = HashMap::new();
+        let mut backoff = FIRST_LOOK_UP_BACKOFF;
         loop {
             // Those that have gone, and whose last calls have ended.
             while tasks.try_join_next().is_some() {}
             let mut wait = jittered(self.rules.resolve_interval);
             match self.look_up().await {
                 Ok(found) => {
+                    backoff = FIRST_LOOK_UP_BACKOFF;
                     let wanted = choose(found, &kept);
                     kept.retain(|address, gone| {
                         let stays = wanted.contains(address);
@@ -106,7 +111,8 @@ impl Keeper {
                 }
                 Err(error) => {
                     tracing::warn!(service = self.name, %error, "no addresses; those that are known stay in use");
-                    wait = wait.min(WELL_AFTER);
+                    wait = wait.min(jittered(backoff));
+                    backoff = (backoff * 2).min(MAX_LOOK_UP_BACKOFF);
                 }
             }
             let begun = Instant::now();
