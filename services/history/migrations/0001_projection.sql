@@ -114,6 +114,9 @@ CREATE TABLE tickets (
 
     -- When somebody last wrote in it, or it was opened, closed or reopened.
     last_interaction_at timestamptz NOT NULL DEFAULT '-infinity',
+    -- The same as long as it is closed: an index on last_interaction_at itself would be written anew by every message.
+    closed_interaction_at timestamptz
+        GENERATED ALWAYS AS (CASE WHEN closed_at IS NOT NULL THEN last_interaction_at END) STORED,
     -- The last event that was applied. The next one of this ticket must have the next number.
     ticket_seq bigint NOT NULL,
     -- Events up to this one came with a snapshot of ticketing; the feed may bring them once more.
@@ -138,6 +141,10 @@ CREATE INDEX tickets_closed_by_bot ON tickets (tenant_id, bot_id, closed_at DESC
     WHERE closed_at IS NOT NULL;
 CREATE INDEX tickets_closed_by_agent ON tickets (tenant_id, agent_id, closed_at DESC, ticket_id DESC)
     WHERE closed_at IS NOT NULL;
+-- Closed tickets, the last interaction first, with what decides whether an agent sees them.
+CREATE INDEX tickets_closed_by_interaction ON tickets (tenant_id, closed_interaction_at DESC, contact_id DESC)
+    INCLUDE (ticket_id, bot_id, closed_at)
+    WHERE closed_interaction_at IS NOT NULL;
 -- A contact's tickets, the last closed first.
 CREATE INDEX tickets_of_contact ON tickets (tenant_id, contact_id, closed_at DESC, ticket_id DESC);
 

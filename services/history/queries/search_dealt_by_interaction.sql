@@ -2,12 +2,14 @@
 -- $1 to $5: the viewer, see 0002_access.sql.
 -- $6: patterns that must all be found. $7: the bot that they must have a ticket of, 0 for any.
 -- $8, $9: last interaction and id of the last contact of the page before. 1970 stands for no interaction.
--- $11: of how many contacts on an agent has many. $12: how many of the tenant's contacts are walked through then.
+-- $11: of how many contacts on there are many. $12: how many tickets are walked through then.
 --
--- To look at all tickets of each of his contacts would take too long. But what he sees of a contact lies between two bounds:
--- the last interaction in his own tickets (least_at), and that in any ticket (most_at). Where they are the same it is known;
--- and who can't be on the page by the upper bound is not looked at. Where he has many contacts, the upper bounds are taken by
--- the hour from the index first, and only the contacts that may be on the page by them are looked up.
+-- Where many are found, the tenant's closed tickets are walked through in the order of their last interactions, from the place
+-- of the page on, until those that are the last of a contact of his fill the page (walked).
+--
+-- Otherwise, and where that does not fill it: to look at all tickets of each of his contacts would take too long. But what he
+-- sees of a contact lies between two bounds: the last interaction in his own tickets (least_at), and that in any ticket
+-- (most_at). Where they are the same it is known; and who can't be on the page by the upper bound is not looked at.
 WITH span AS MATERIALIZED (
     SELECT span.since, span.until FROM shown_span($1, $2, $4, $5, statement_timestamp()) AS span
 ),
@@ -21,61 +23,69 @@ seen AS MATERIALIZED (
     WHERE dealing.search_text LIKE ALL ($6::text[]) AND dealing.name_key IS NOT NULL
     GROUP BY dealing.contact_id
 ),
--- The tenant's contacts with the last interactions, when there are many to choose from. By contacts_by_interaction.
-latest AS MATERIALIZED (
-    SELECT contact.contact_id, contact.last_interaction_hour, true AS is_latest
-    FROM contacts AS contact
-    WHERE contact.tenant_id = $1 AND (SELECT count(*) FROM seen) > $11::bigint
-    ORDER BY contact.last_interaction_hour DESC
-    LIMIT $12
+-- By tickets_closed_by_interaction.
+walked AS MATERIALIZED (
+    SELECT latest.contact_id, latest.closed_interaction_at AS shown_interaction_at
+    FROM (
+        SELECT ticket.ticket_id, ticket.contact_id, ticket.bot_id, ticket.closed_at, ticket.closed_interaction_at
+        FROM tickets AS ticket
+        WHERE ticket.tenant_id = $1
+            AND ticket.closed_interaction_at > 'epoch'
+            AND (ticket.closed_interaction_at, ticket.contact_id) < (coalesce($8::timestamptz, 'infinity'), $9::bigint)
+            AND (SELECT count(*) FROM seen) > $11::bigint
+        ORDER BY ticket.closed_interaction_at DESC, ticket.contact_id DESC
+        LIMIT $12::bigint
+    ) AS latest
+    -- IS TRUE keeps it a look-up in a hash table.
+    WHERE (latest.contact_id IN (SELECT seen.contact_id FROM seen)) IS TRUE
+        AND latest.closed_at >= (SELECT span.since FROM span)
+        AND latest.closed_at <= (SELECT span.until FROM span)
+        AND (latest.bot_id IN (SELECT bot.bot_id FROM visible_bots($1, $3) AS bot)) IS TRUE
+        AND NOT EXISTS (
+            SELECT
+            FROM span
+            JOIN tickets AS later ON later.closed_at >= span.since AND later.closed_at <= span.until
+            JOIN visible_bots($1, $3) AS bot ON bot.bot_id = later.bot_id
+            WHERE later.tenant_id = $1
+                AND later.contact_id = latest.contact_id
+                AND (later.closed_interaction_at, later.ticket_id) > (latest.closed_interaction_at, latest.ticket_id)
+            -- Keeps it from being read for all tickets at once.
+            OFFSET 0
+        )
+        AND (
+            $7::bigint = 0
+            OR latest.bot_id = $7
+            OR EXISTS (
+                SELECT
+                FROM span
+                JOIN tickets AS ticket ON ticket.closed_at >= span.since AND ticket.closed_at <= span.until
+                JOIN visible_bots($1, $3) AS bot ON bot.bot_id = ticket.bot_id
+                WHERE ticket.tenant_id = $1 AND ticket.contact_id = latest.contact_id AND ticket.bot_id = $7
+                OFFSET 0
+            )
+        )
+    ORDER BY latest.closed_interaction_at DESC, latest.contact_id DESC
+    LIMIT $10::bigint
 ),
--- No later than this did any other contact interact.
-others AS MATERIALIZED (
-    SELECT CASE WHEN count(*) > 0 AND count(*) = $12::bigint THEN min(latest.last_interaction_hour) ELSE 'infinity' END AS hour
-    FROM latest
-),
-bounded AS MATERIALIZED (
-    SELECT
-        dealt.contact_id, dealt.least_at, dealt.has_ticket,
-        greatest(
-            dealt.least_at,
-            (CASE WHEN latest.is_latest THEN latest.last_interaction_hour ELSE (SELECT others.hour FROM others) END
-                + interval '1 hour') AT TIME ZONE 'UTC'
-        ) AS most_at
-    FROM (SELECT seen.*, true AS is_seen FROM seen) AS dealt
-    -- FULL keeps it a hash join: whoever plans expects few rows, and would compare each with each.
-    FULL JOIN latest ON latest.contact_id = dealt.contact_id
-    WHERE coalesce(dealt.is_seen, false)
-),
--- So many as are wanted, which are surely behind the page before, have interacted since then.
-roughly_full_since AS MATERIALIZED (
-    SELECT bounded.least_at
-    FROM bounded
-    WHERE (bounded.most_at, bounded.contact_id) < (coalesce($8::timestamptz, 'infinity'), $9::bigint)
-        AND bounded.has_ticket
-    ORDER BY bounded.least_at DESC
-    OFFSET $10::bigint - 1
-    LIMIT 1
-),
-candidate AS MATERIALIZED (
-    SELECT bounded.contact_id, bounded.least_at, bounded.has_ticket, true AS is_candidate
-    FROM bounded
-    WHERE bounded.most_at >= coalesce((SELECT roughly.least_at FROM roughly_full_since AS roughly), '-infinity')
-        AND (bounded.least_at, bounded.contact_id) < (coalesce($8::timestamptz, 'infinity'), $9::bigint)
+rest AS MATERIALIZED (
+    SELECT seen.contact_id, seen.least_at, seen.has_ticket, true AS is_of_rest
+    FROM seen
+    WHERE (SELECT count(*) FROM walked) < $10
+        AND (seen.least_at, seen.contact_id) < (coalesce($8::timestamptz, 'infinity'), $9::bigint)
 ),
 found AS MATERIALIZED (
     SELECT
-        candidate.contact_id, candidate.least_at, candidate.has_ticket,
-        greatest(contact.last_interaction_at, candidate.least_at) AS most_at
+        rest.contact_id, rest.least_at, rest.has_ticket, greatest(contact.last_interaction_at, rest.least_at) AS most_at
     FROM (
         SELECT known.contact_id, known.last_interaction_at
         FROM contacts AS known
         WHERE known.tenant_id = $1
             -- One descent of the index for each, which takes half the time of a join.
-            AND known.contact_id = ANY (ARRAY(SELECT candidate.contact_id FROM candidate))
+            AND known.contact_id = ANY (ARRAY(SELECT rest.contact_id FROM rest))
     ) AS contact
-    FULL JOIN candidate ON candidate.contact_id = contact.contact_id
-    WHERE coalesce(candidate.is_candidate, false)
+    -- FULL keeps it a hash join: whoever plans expects few rows, and would compare each with each.
+    FULL JOIN rest ON rest.contact_id = contact.contact_id
+    WHERE coalesce(rest.is_of_rest, false)
 ),
 -- So many as are wanted, which are surely behind the page before, have interacted since then.
 full_since AS MATERIALIZED (
@@ -102,7 +112,6 @@ dated AS MATERIALIZED (
         END AS shown_interaction_at
     FROM found
     WHERE found.most_at >= coalesce((SELECT full_since.least_at FROM full_since), '-infinity')
-        AND (found.least_at, found.contact_id) < (coalesce($8::timestamptz, 'infinity'), $9::bigint)
         AND (
             -- Where any bot will do, the rest is not even planned.
             $7::bigint = 0
@@ -119,11 +128,17 @@ dated AS MATERIALIZED (
         )
 ),
 page AS MATERIALIZED (
-    SELECT dated.contact_id, dated.shown_interaction_at
-    FROM dated
-    WHERE (dated.shown_interaction_at, dated.contact_id) < (coalesce($8::timestamptz, 'infinity'), $9::bigint)
-    ORDER BY dated.shown_interaction_at DESC, dated.contact_id DESC
-    LIMIT $10
+    SELECT walked.contact_id, walked.shown_interaction_at
+    FROM walked
+    WHERE NOT EXISTS (SELECT FROM rest)
+    UNION ALL
+    (
+        SELECT dated.contact_id, dated.shown_interaction_at
+        FROM dated
+        WHERE (dated.shown_interaction_at, dated.contact_id) < (coalesce($8::timestamptz, 'infinity'), $9::bigint)
+        ORDER BY dated.shown_interaction_at DESC, dated.contact_id DESC
+        LIMIT $10
+    )
 )
 SELECT
     contact.contact_id AS "contact_id!", contact.name AS "name!", contact.email AS "email!", contact.phone AS "phone!",

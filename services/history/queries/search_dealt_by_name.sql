@@ -15,40 +15,27 @@ seen AS MATERIALIZED (
         AND (dealing.name_key COLLATE "C", dealing.contact_id) > ($8, $9)
     GROUP BY dealing.contact_id
 ),
--- The page ends here at the latest. Of the others before it the tickets are looked at.
-full_until AS MATERIALIZED (
-    SELECT found.name_key, found.contact_id
-    FROM seen AS found
-    WHERE found.has_ticket
-    ORDER BY found.name_key COLLATE "C", found.contact_id
-    OFFSET $10::bigint - 1
-    LIMIT 1
-),
 page AS MATERIALIZED (
     SELECT found.contact_id
-    FROM seen AS found
-    WHERE NOT EXISTS (
+    FROM (
+        SELECT seen.contact_id, seen.has_ticket
+        FROM seen
+        ORDER BY seen.name_key COLLATE "C", seen.contact_id
+        OFFSET 0
+    ) AS found
+    -- In this order, until the page is full. Where any bot will do, the rest is not even planned.
+    WHERE $7::bigint = 0
+        OR found.has_ticket
+        OR EXISTS (
             SELECT
-            FROM full_until
-            WHERE (found.name_key COLLATE "C", found.contact_id) > (full_until.name_key, full_until.contact_id)
+            FROM span
+            JOIN tickets AS ticket ON ticket.closed_at >= span.since AND ticket.closed_at <= span.until
+            JOIN visible_bots($1, $3) AS bot ON bot.bot_id = ticket.bot_id
+            WHERE ticket.tenant_id = $1 AND ticket.contact_id = found.contact_id AND ticket.bot_id = $7
+            -- Keeps it from being read for all contacts at once.
             OFFSET 0
         )
-        AND (
-            -- Where any bot will do, the rest is not even planned.
-            $7::bigint = 0
-            OR found.has_ticket
-            OR EXISTS (
-                SELECT
-                FROM span
-                JOIN tickets AS ticket ON ticket.closed_at >= span.since AND ticket.closed_at <= span.until
-                JOIN visible_bots($1, $3) AS bot ON bot.bot_id = ticket.bot_id
-                WHERE ticket.tenant_id = $1 AND ticket.contact_id = found.contact_id AND ticket.bot_id = $7
-                -- Keeps it from being read for all contacts at once.
-                OFFSET 0
-            )
-        )
-    ORDER BY found.name_key COLLATE "C", found.contact_id
-    LIMIT $10
+    LIMIT $10::bigint
 )
 SELECT
     contact.contact_id AS "contact_id!", contact.name AS "name!", contact.email AS "email!", contact.phone AS "phone!",

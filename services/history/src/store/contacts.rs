@@ -22,10 +22,11 @@ const FEW_BY_INTERACTION: i64 = 8_000;
 /// The same for a viewer who is told the last interaction of the tickets that he sees: all tickets of each are read.
 const FEW_BY_SHOWN_INTERACTION: i64 = 3_000;
 
-/// An agent who sees more contacts has many: most of them are passed over by the hour of their last interaction.
+/// An agent for whom more contacts are found has many: the tenant's closed tickets are walked through then, from the place of the
+/// page on.
 const MANY_DEALT: i64 = 4_000;
-/// The hours of so many contacts are read then, those that interacted last.
-const LATEST: i64 = 40_000;
+/// So many of them, after which his contacts are looked at one by one.
+const WALKED: i64 = 100_000;
 
 /// What to look for.
 #[derive(Debug, Clone)]
@@ -253,7 +254,7 @@ impl ReadStore {
                 before.1,
                 page_size + 1,
                 MANY_DEALT,
-                LATEST
+                WALKED
             )
             .fetch(&mut *reader),
         };

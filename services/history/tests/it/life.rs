@@ -212,7 +212,7 @@ const WRONG_DEALINGS: &str = "SELECT count(*) FROM dealings
     JOIN tickets USING (tenant_id, ticket_id)
     LEFT JOIN contacts ON contacts.tenant_id = tickets.tenant_id AND contacts.contact_id = tickets.contact_id
     WHERE (
-        dealings.closed_at, closed_interaction_at, dealings.contact_id, contact_name_key, contact_other_keys
+        dealings.closed_at, dealings.closed_interaction_at, dealings.contact_id, contact_name_key, contact_other_keys
     ) IS DISTINCT FROM (
         tickets.closed_at, CASE WHEN tickets.closed_at IS NOT NULL THEN tickets.last_interaction_at END, tickets.contact_id,
         name_key, other_keys(email_key, phone_digits)

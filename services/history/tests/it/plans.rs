@@ -146,7 +146,7 @@ fn all_asked() -> Vec<Asked> {
         ),
         asked!(
             "search_dealt_by_interaction",
-            "contacts_by_interaction",
+            "tickets_p0_tenant_id_closed_interaction_at",
             "{agent}, '{{}}', 0, NULL, 99999999, 51, 0, 100"
         ),
         asked!(

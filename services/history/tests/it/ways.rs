@@ -12,6 +12,33 @@ use crate::running::{database_name, fresh_config};
 /// What all ways show of a contact, as members of a page; the order of the rows is a part of it.
 const SHOWN: &str = r#""contact_id KIND", "last_interaction_at?""#;
 
+/// Half of the tenant's contacts have some ten tickets each, of all agents and bots, and several at the same instant: of the last
+/// hours, of the last days, and some that were closed too long ago to be seen.
+const TANGLED: &str = "
+    UPDATE tickets
+    SET contact_id = drawn.contact_id, closed_at = drawn.at, last_interaction_at = drawn.at
+    FROM (
+        SELECT
+            ticket_id, 1 + 5 * (abs(hashint8(ticket_id)::bigint) % 2003) AS contact_id,
+            now() - CASE WHEN hashint8(7 * ticket_id) % 10 = 0 THEN 1 ELSE 100 END * (abs(hashint8(-ticket_id)::bigint) % 1440)
+                * interval '1 minute' AS at
+        FROM tickets
+        WHERE tenant_id = 2
+    ) AS drawn
+    WHERE tickets.tenant_id = 2 AND tickets.ticket_id = drawn.ticket_id;
+    UPDATE dealings
+    SET contact_id = ticket.contact_id, last_dealt_at = ticket.closed_at, closed_at = ticket.closed_at,
+        closed_interaction_at = ticket.last_interaction_at, contact_name_key = contact.name_key,
+        contact_other_keys = other_keys(contact.email_key, contact.phone_digits)
+    FROM tickets AS ticket
+    JOIN contacts AS contact ON contact.tenant_id = ticket.tenant_id AND contact.contact_id = ticket.contact_id
+    WHERE dealings.tenant_id = 2 AND ticket.tenant_id = 2 AND ticket.ticket_id = dealings.ticket_id;
+    UPDATE contacts
+    SET last_interaction_at = ticket.at
+    FROM (SELECT contact_id, max(last_interaction_at) AS at FROM tickets WHERE tenant_id = 2 GROUP BY contact_id) AS ticket
+    WHERE contacts.tenant_id = 2 AND contacts.contact_id = ticket.contact_id;
+    VACUUM ANALYZE;";
+
 struct Ways<'a> {
     postgres: &'a PostgresServer,
     database: String,
@@ -51,6 +78,7 @@ async fn ways(postgres: &PostgresServer) -> Ways<'_> {
         .expect("it migrates");
     let database = database_name(&config.database.url);
     run(&database, ROWS).await;
+    run(&database, TANGLED).await;
     Ways { postgres, database }
 }
 
