@@ -7,6 +7,8 @@ const MAX_WORDS: usize = 10;
 /// A shorter word must be the beginning of one: it occurs almost anywhere, and the index knows parts of words from three
 /// characters on.
 const PART_CHARACTERS: usize = 3;
+/// So many digits stand for few contacts: with fewer it may be the codes of a country and a city alone.
+const LONG_NUMBER_DIGITS: usize = 8;
 /// A number keeps its leading zeros when fewer digits than this would be left: it is no phone number then.
 const DIALLED_DIGITS: usize = 4;
 
@@ -14,6 +16,7 @@ const DIALLED_DIGITS: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SearchQuery {
     patterns: Vec<String>,
+    has_long_number: bool,
 }
 
 /// A query that can't be looked for.
@@ -60,12 +63,21 @@ impl SearchQuery {
         if patterns.is_empty() && !key.is_empty() {
             return Err(SearchQueryInvalid::NoWord);
         }
-        Ok(Self { patterns })
+        let is_long_number = |word: &String| word.len() >= LONG_NUMBER_DIGITS && is_number(word);
+        Ok(Self {
+            patterns,
+            has_long_number: words.iter().any(is_long_number),
+        })
     }
 
     /// Patterns for LIKE that must all match; none for all contacts.
     pub(crate) fn patterns(&self) -> &[String] {
         &self.patterns
+    }
+
+    /// Whether a word is a number that few contacts can have.
+    pub(crate) fn has_long_number(&self) -> bool {
+        self.has_long_number
     }
 
     /// The longest pattern, which is found in the fewest contacts; none for all contacts.
@@ -87,15 +99,18 @@ fn is_phone(word: &str) -> bool {
             .all(|letter| letter.is_ascii_digit() || "+-().".contains(letter))
 }
 
+fn is_number(word: &str) -> bool {
+    word.chars().all(|letter| letter.is_ascii_digit())
+}
+
 /// The pattern for a word; none for a number without digits. Leading zeros of a number are a prefix for dialling, which
 /// stored numbers don't have.
 fn pattern(word: &str) -> Option<String> {
     if word.is_empty() {
         return None;
     }
-    let is_number = word.chars().all(|letter| letter.is_ascii_digit());
     let dialled = Some(word.trim_start_matches('0'));
-    let dialled = dialled.filter(|digits| is_number && digits.len() >= DIALLED_DIGITS);
+    let dialled = dialled.filter(|digits| is_number(word) && digits.len() >= DIALLED_DIGITS);
     let word = dialled.unwrap_or(word);
     let mut pattern = String::from("%");
     if word.chars().count() < PART_CHARACTERS {
@@ -145,6 +160,9 @@ mod tests {
         let query = SearchQuery::parse("ana (011) 98765-4321 lima").expect("it can be looked for");
         assert_eq!(query.patterns(), ["%ana%", "%11987654321%", "%lima%"]);
         assert_eq!(query.longest(), Some("%11987654321%"));
+        assert!(query.has_long_number());
+        let codes = SearchQuery::parse("ana +55 11 98").expect("it can be looked for");
+        assert!(!codes.has_long_number());
         let short = SearchQuery::parse("agent 007").expect("it can be looked for");
         assert_eq!(short.patterns(), ["%agent%", "%007%"]);
     }

@@ -11,7 +11,7 @@ use crate::search_query::SearchQuery;
 
 /// So many contacts are read in their order first: the page of a query that finds many is full by then, and the index of texts
 /// need not gather them all.
-const NEAR_BY_NAME: i64 = 10_000;
+const NEAR_BY_NAME: i64 = 30_000;
 const NEAR_BY_INTERACTION: i64 = 2_000;
 /// By name all that a query finds are read, because those who share a first name may all stand at the end of that order; but
 /// only so many of them are looked at closer. When they don't fill the page, contacts are read in their order until it is full.
@@ -202,9 +202,11 @@ impl ReadStore {
             return Ok(page.await?);
         }
         if let Some(longest) = filter.query.longest() {
-            let near = self.search_near(viewer, filter, order, page_size);
-            if let Some(page) = near.await? {
-                return Ok(page);
+            if !filter.query.has_long_number() {
+                let near = self.search_near(viewer, filter, order, page_size);
+                if let Some(page) = near.await? {
+                    return Ok(page);
+                }
             }
             let few = self.search_few(viewer, filter, longest, order, page_size);
             if let Some(page) = few.await? {
