@@ -207,6 +207,7 @@ fn searches(bytes: &[u8]) {
         }
     }
     assert_eq!(query.longest().is_some(), !query.patterns().is_empty());
+    assert!(!query.has_long_number() || phone_digits(&key).len() >= 8);
 }
 
 /// Texts with placeholders.
@@ -298,6 +299,10 @@ fn urls(bytes: &[u8]) {
 }
 
 fn is_public(ip: Ipv4Addr) -> bool {
-    !(ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified())
-        && !(ip.is_multicast() || ip.is_broadcast())
+    !(ip.is_loopback()
+        || ip.is_private()
+        || ip.is_link_local()
+        || ip.is_unspecified()
+        || ip.is_multicast()
+        || ip.is_broadcast())
 }

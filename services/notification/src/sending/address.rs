@@ -72,6 +72,10 @@ impl AddressPolicy {
             return Err(UrlError::IllFormed);
         }
         let url = Url::parse(text).map_err(|_| UrlError::IllFormed)?;
+        // It is longer where letters had to be percent-encoded.
+        if url.as_str().len() > URL_BYTES_MAX {
+            return Err(UrlError::TooLong);
+        }
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http => {}
@@ -303,6 +307,11 @@ mod tests {
         }
         let long = format!("https://example.com/{}", "x".repeat(2_048));
         assert_eq!(STRICT.check_form(&long), Err(UrlError::TooLong));
+        let long_when_encoded = format!("https://example.com/{}", "ü".repeat(700));
+        assert_eq!(
+            STRICT.check_form(&long_when_encoded),
+            Err(UrlError::TooLong)
+        );
     }
 
     #[tokio::test]
