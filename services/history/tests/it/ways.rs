@@ -20,8 +20,11 @@ const TANGLED: &str = "
     FROM (
         SELECT
             ticket_id, 1 + 5 * (abs(hashint8(ticket_id)::bigint) % 2003) AS contact_id,
-            now() - CASE WHEN hashint8(7 * ticket_id) % 10 = 0 THEN 1 ELSE 100 END * (abs(hashint8(-ticket_id)::bigint) % 1440)
-                * interval '1 minute' AS at
+            -- None comes to be seen while the test runs: the delay is 180 minutes.
+            now() - CASE
+                WHEN hashint8(7 * ticket_id) % 10 = 0 THEN abs(hashint8(-ticket_id)::bigint) % 200 * interval '7 minutes'
+                ELSE abs(hashint8(-ticket_id)::bigint) % 1440 * interval '100 minutes'
+            END AS at
         FROM tickets
         WHERE tenant_id = 2
     ) AS drawn
